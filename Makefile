@@ -1,0 +1,161 @@
+# Everything is built below build/: build/san with SAN=1 (AddressSanitizer, UndefinedBehaviorSanitizer), build/clang
+# with CC=clang, build/clang-san with both.
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := build
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PYTHON := /usr/bin/python3
+empty :=
+space := $(empty) $(empty)
+MODE := $(subst $(space),-,$(strip $(if $(findstring clang,$(CC)),clang) $(if $(SAN),san) $(if $(FUZZ),fuzz)))
+BUILD := build$(addprefix /,$(MODE))
+
+CFLAGS ?= -O2 -g
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -fvisibility=hidden -fno-omit-frame-pointer \
+	-Ilib -I/usr/include/postgresql $(CFLAGS)
+ALL_LDFLAGS := -rdynamic -Wl,-z,relro,-z,now $(LDFLAGS)
+ifdef SAN
+ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all
+ALL_LDFLAGS += -fsanitize=address,undefined
+endif
+ifdef FUZZ
+ALL_CFLAGS += -fsanitize=fuzzer-no-link
+endif
+# libhob stands in for functions that libfcgi calls, so it comes first.
+LIBRARIES := $(BUILD)/libhob.a -lfcgi -ljson-c -lpq -lmemcached -lpthread
+
+lib_sources := $(sort $(shell find lib -name '*.c' -o -name '*.S'))
+app_sources := $(sort $(wildcard app/*.c))
+test_sources := $(sort $(shell find tests/unit -name '*_test.c'))
+support_sources := $(sort $(wildcard tests/integration/support/*.c))
+object = $(patsubst %,$(BUILD)/%.o,$(1))
+program = $(patsubst %.c,$(BUILD)/%,$(1))
+app_without_main := $(call object,$(filter-out app/main.c,$(app_sources)))
+test_programs := $(call program,$(test_sources))
+# The one that is loaded before a program is no program.
+preloaded := tests/integration/support/count_malloc.c
+support_programs := $(call program,$(filter-out $(preloaded),$(support_sources))) $(patsubst %.c,$(BUILD)/%.so,$(preloaded))
+fuzz_programs := $(call program,$(sort $(wildcard tests/fuzz/*.c)))
+FUZZ_SECONDS := 60
+all_sources := $(sort $(shell find lib app tests -name '*.[ch]'))
+
+packages_build := gcc libc6-dev make libfcgi-dev libjson-c-dev libpq-dev libmemcached-dev
+ifneq ($(findstring clang,$(CC)),)
+packages_build += clang $(if $(SAN),libclang-rt-14-dev)
+endif
+packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
+packages_test := $(packages_run) libcmocka-dev python3-pytest python3-psycopg2
+packages_lint := $(packages_build) clang-format clang-tidy python3
+
+.PHONY: build run test test-unit test-integration fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+
+build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
+
+run: ## start users-api with its own database, cache and web server (HOB_RUN_PORT, WORKERS)
+	@conf/dev/deps.sh $(packages_run)
+	@$(MAKE) build
+	@exec $(PYTHON) -B conf/dev/run.py
+
+test: ## run all tests (SAN=1: with the sanitizers)
+	@conf/dev/deps.sh $(packages_test)
+	@status=0; $(MAKE) test-unit || status=1; $(MAKE) test-integration || status=1; exit $$status
+
+test-unit: $(test_programs) ## run the unit tests only
+	@$(PYTHON) -B tests/unit.py $(test_programs)
+
+test-integration: build $(support_programs) ## run the tests through a real nginx, PostgreSQL and memcached only
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider \
+		$(if $(SAN),--ignore=tests/integration/test_run.py) tests/integration
+
+fuzz: ## run each fuzzer for FUZZ_SECONDS (60); what it finds is kept in tests/fuzz/
+	@conf/dev/deps.sh $(packages_build) clang libclang-rt-14-dev
+	@$(MAKE) CC=clang SAN=1 FUZZ=1 fuzz-run
+
+fuzz-run: $(fuzz_programs)
+	@for program in $(fuzz_programs); do \
+		mkdir -p $$program.corpus; \
+		$$program -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=tests/fuzz/ $$program.corpus || exit 1; \
+	done
+
+lint: ## check format, code and the rules of the house
+	@conf/dev/deps.sh $(packages_lint)
+	@$(MAKE) lint-format lint-tidy lint-house
+	@echo "lint: nothing found"
+
+lint-format:
+	@clang-format --dry-run -Werror $(all_sources)
+
+lint-tidy:
+	@printf '%s\0' $(filter %.c,$(lib_sources)) $(app_sources) | \
+		xargs -0 -n 4 -P $$(nproc) sh -c 'clang-tidy --quiet "$$@" -- $(ALL_CFLAGS) -Iapp 2>/dev/null' sh
+
+lint-house:
+	@$(PYTHON) -B tests/lint.py
+
+format: ## format all C sources
+	@clang-format -i $(all_sources)
+
+readme: build ## write the table of settings into README.md
+	@$(BUILD)/users-api --config-table | \
+		sed -i -e '/<!-- config -->/,/<!-- \/config -->/{//!d}' -e '/<!-- config -->/r /dev/stdin' README.md
+
+deps: ## install what is missing to build, run and test (Debian)
+	@conf/dev/deps.sh $(sort $(packages_build) $(packages_test) $(packages_lint))
+
+clean: ## remove what was built
+	rm -rf build
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
+
+# A change of compiler or flags rebuilds all.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' >$@
+
+# A source that is gone leaves the archive, too.
+$(BUILD)/members: FORCE
+	@mkdir -p $(@D)
+	@echo '$(lib_sources)' | cmp -s - $@ || echo '$(lib_sources)' >$@
+
+$(BUILD)/%.c.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "$(CC) $<"
+	@$(CC) $(ALL_CFLAGS) -Iapp -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.S.o: %.S $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "$(CC) $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libhob.a: $(call object,$(lib_sources)) $(BUILD)/members
+	@echo "ar $@"
+	@rm -f $@
+	@ar rcs $@ $(filter %.o,$^)
+
+$(BUILD)/users-api: $(call object,$(app_sources)) $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
+
+$(BUILD)/tests/%.so: tests/%.c $(BUILD)/flags
+	@echo "link $@"
+	@mkdir -p $(@D)
+	@$(CC) $(filter-out -fsanitize%,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIBRARIES)
+
+# Tests see the application's parts as well, but not its main.
+$(BUILD)/tests/%: $(BUILD)/tests/%.c.o $(app_without_main) $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES) -lcmocka
+
+-include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)))
