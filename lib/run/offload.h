@@ -1,0 +1,23 @@
+/* A bounded pool of threads for work that can only block; reports to the loop through an eventfd. */
+#ifndef HOB_RUN_OFFLOAD_H
+#define HOB_RUN_OFFLOAD_H
+
+#include "run/task.h"
+
+typedef struct hob_offload_pool hob_offload_pool;
+
+#define HOB_OFFLOAD_QUEUE 256 /* jobs waiting for a thread; beyond, offloading is refused */
+
+/* Threads start when they are first needed, with all signals blocked. */
+hob_offload_pool *hob__offload_new(hob_loop *loop, size_t max_threads) HOB_MUST_CHECK;
+void hob__offload_free(hob_offload_pool *pool); /* waits for the jobs under way */
+/* Sleeps the running task until fn has ended, be deadline and cancellation what they may. false: the queue is full or
+ * no thread could be started. */
+bool hob__offload(hob_offload_pool *pool, hob_task *task, void (*fn)(void *arg), void *arg) HOB_MUST_CHECK;
+
+/* Name resolution there. On success *address is numeric text (at most 63 bytes); false with gai_strerror's text in
+ * *why. A numeric host comes back without a thread. */
+bool hob__resolve(hob_offload_pool *pool, hob_task *task, const char *host, char address[64],
+                  const char **why) HOB_MUST_CHECK;
+
+#endif
