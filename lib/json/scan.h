@@ -1,0 +1,38 @@
+/* Where plain bytes of a JSON string end, eight at a time; shared by the check and the writer. */
+#ifndef HOB_JSON_SCAN_H
+#define HOB_JSON_SCAN_H
+
+#include <string.h>
+
+#include "hob.h"
+
+#define HOB_EVERY_BYTE(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Not 0 when one of the eight bytes is a control character, '"' or '\\'. */
+static inline uint64_t hob__json_special(uint64_t eight) {
+    uint64_t quote = eight ^ HOB_EVERY_BYTE('"'), backslash = eight ^ HOB_EVERY_BYTE('\\');
+    uint64_t below = ((eight - HOB_EVERY_BYTE(0x20)) & ~eight) | ((quote - HOB_EVERY_BYTE(1)) & ~quote) |
+                     ((backslash - HOB_EVERY_BYTE(1)) & ~backslash);
+    return below & HOB_EVERY_BYTE(0x80);
+}
+
+static inline uint64_t hob__load_eight(const char *at) {
+    uint64_t eight;
+    memcpy(&eight, at, sizeof eight);
+    return eight;
+}
+
+static inline bool hob__json_plain(unsigned char c) {
+    return c >= 0x20 && c != '"' && c != '\\';
+}
+
+/* The first byte that is not written as itself in a JSON string; end when all are. */
+static inline const char *hob__json_plain_end(const char *at, const char *end) {
+    while (end - at >= 8 && !hob__json_special(hob__load_eight(at)))
+        at += 8;
+    while (at < end && hob__json_plain((unsigned char)*at))
+        at++;
+    return at;
+}
+
+#endif
