@@ -1,0 +1,383 @@
+/* What the cache promises when a server is frozen, killed, restarted, or not there. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <netinet/in.h>
+
+#include "cache_fixture.h"
+
+#define AT_ONCE (TIMEOUT / 2) /* without having waited for a server, on a busy machine too */
+
+/* A task beside the cache's, to show that the loop turns. */
+typedef struct ticker {
+    actor actor;
+    bool stop;
+    int64_t longest; /* between two ticks of 1 ms */
+    int ticks;
+} ticker;
+
+static void tick(actor *a) {
+    ticker *t = (ticker *)a;
+    for (int64_t last = hob__clock_ns(), now; !t->stop; last = now) {
+        (void)hob__task_park(&a->task, hob__loop_now(loop) + HOB_MS);
+        now = hob__clock_ns();
+        t->longest = now - last > t->longest ? now - last : t->longest;
+        t->ticks++;
+    }
+}
+
+static void keep(hob_cache *of, const char *key, const char *value) {
+    hob_cache_lease lease;
+    assert_int_equal(get_by(of, key, &lease, NULL), HOB_CACHE_FILL);
+    fill_by(of, key, lease, value);
+}
+
+static void a_frozen_server_is_soon_left_alone(void **state) {
+    (void)state;
+    ticker t = {.stop = false};
+    keep(cache, "a", "kept");
+    start(&t.actor, tick, NULL, "");
+    server_freeze(&servers[0]);
+    int waited = 0;
+    for (int i = 0; i < 20; i++) {
+        actor a;
+        start(&a, do_get, cache, "a");
+        finish(&a);
+        assert_int_equal(a.result, HOB_CACHE_LOAD);
+        assert_int_equal(a.lease.id, 0);
+        waited += a.took > AT_ONCE;
+    }
+    assert_in_range(waited, 1, HOB_CACHE_FAILURES + 1);
+    assert_false(hob__cache_up(cache));
+    assert_int_equal(cache->counters.failures, HOB_CACHE_FAILURES);
+    assert_true(cache->counters.skipped >= 16);
+    t.stop = true;
+    finish(&t.actor);
+    assert_true(t.ticks > 50);
+    assert_true(t.longest < TIMEOUT); /* a poll that blocked would have taken all of it */
+
+    server_thaw(&servers[0]);
+    await_up(cache, true); /* nobody asks: the service probes by itself */
+    get_by(cache, "a", NULL, "kept");
+}
+
+/* Those that wait in one turn wait together, and a probe makes nobody wait. */
+static void a_frozen_server_costs_a_crowd_one_timeout(void **state) {
+    (void)state;
+    enum { N = 300 };
+    static actor readers[N];
+    server_freeze(&servers[0]);
+    for (int round = 0; round < HOB_CACHE_FAILURES; round++) {
+        for (int i = 0; i < N; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "k%d", i);
+            start(&readers[i], do_get, cache, key);
+        }
+        for (int i = 0; i < N; i++) {
+            finish(&readers[i]);
+            assert_int_equal(readers[i].result, HOB_CACHE_LOAD);
+            assert_true(readers[i].took < 3 * TIMEOUT);
+        }
+    }
+    await_up(cache, false);
+    int64_t end = hob__clock_ns() + 3 * HOB_S; /* a probe or two fall into it */
+    while (hob__clock_ns() < end) {
+        actor a;
+        start(&a, do_get, cache, "a");
+        finish(&a);
+        assert_true(a.took < AT_ONCE);
+        turn_for(20 * HOB_MS);
+    }
+    assert_true(cache->counters.failures > HOB_CACHE_FAILURES);
+}
+
+static void tasks_go_while_the_server_is_frozen(void **state) {
+    (void)state;
+    actor late, cancelled;
+    server_freeze(&servers[0]);
+    start(&late, do_get, cache, "a");
+    late.task.deadline = hob__clock_ns() + 10 * HOB_MS;
+    start(&cancelled, do_get, cache, "a");
+    hob__loop_turn(loop, HOB_MS);
+    hob__task_cancel(&cancelled.task);
+    finish(&cancelled);
+    finish(&late);
+    assert_int_equal(cancelled.result, HOB_CACHE_GONE);
+    assert_int_equal(late.result, HOB_CACHE_GONE);
+}
+
+/* The number of the CAS starts anew too: what counts is the id in the placeholder. */
+static void a_restart_between_lease_and_fill_voids_the_fill(void **state) {
+    (void)state;
+    hob_cache *other = cache_on(servers[0].path);
+    hob_cache_lease mine, theirs;
+    await_up(other, true);
+    assert_int_equal(get_by(cache, "a", &mine, NULL), HOB_CACHE_FILL);
+    server_kill(&servers[0]);
+    server_start(&servers[0]);
+    assert_int_equal(get_by(other, "a", &theirs, NULL), HOB_CACHE_FILL);
+    fill_by(cache, "a", mine, "stale");
+    assert_int_equal(cache->counters.voided, 1);
+    assert_int_equal(cache->counters.fills, 0);
+    fill_by(other, "a", theirs, "fresh");
+    get_by(cache, "a", NULL, "fresh");
+    hob__cache_free(other);
+}
+
+/* The connections are dead, which costs one call each; it is made again, so nobody notices. */
+static void a_restart_is_not_noticed(void **state) {
+    (void)state;
+    keep(cache, "a", "old");
+    server_kill(&servers[0]);
+    server_start(&servers[0]);
+    keep(cache, "a", "new");
+    get_by(cache, "a", NULL, "new");
+    server_kill(&servers[0]);
+    server_start(&servers[0]);
+    assert_true(tombstone_by(cache, "a"));
+    delete_by(cache, "a");
+    assert_int_equal(cache->counters.failures + cache->counters.skipped, 0);
+}
+
+static void a_server_that_is_absent_at_the_start(void **state) {
+    (void)state;
+    char path[80];
+    snprintf(path, sizeof path, "%s", servers[1].path);
+    hob_cache *early = cache_on(path);
+    assert_int_equal(get_by(early, "a", NULL, NULL), HOB_CACHE_LOAD);
+    for (int i = 0; i < 10; i++) {
+        actor a;
+        start(&a, do_get, early, "a");
+        finish(&a);
+        assert_int_equal(a.result, HOB_CACHE_LOAD);
+        assert_true(a.took < AT_ONCE);
+    }
+    assert_false(tombstone_by(early, "a"));
+    assert_false(hob__cache_up(early));
+    server_start(&servers[1]);
+    await_up(early, true);
+    await_count(&early->counters.tombstones, 1); /* it was owed */
+    delete_by(early, "a");
+    keep(early, "a", "found");
+    get_by(early, "a", NULL, "found");
+    hob__cache_free(early);
+}
+
+/* A placeholder that cannot be filled would only make the others wait for it. */
+static void no_lease_while_nothing_can_be_written(void **state) {
+    (void)state;
+    hob_cache_breaker *writes = &cache->servers[0].links[HOB_CACHE_WRITES].breaker;
+    *writes = (hob_cache_breaker){.pause = HOB_S, .probe_at = HOB_FOREVER};
+    for (int i = 0; i < 3; i++) {
+        actor a;
+        start(&a, do_get, cache, "a");
+        finish(&a);
+        assert_int_equal(a.result, HOB_CACHE_LOAD);
+        assert_true(a.took < AT_ONCE);
+    }
+    *writes = (hob_cache_breaker){0};
+    assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_FILL);
+}
+
+/* A write whose tombstone and delete do not get through must not be followed by a read of the old value. */
+static void what_could_not_be_invalidated_is_not_read(void **state) {
+    (void)state;
+    keep(cache, "a", "old");
+    keep(cache, "b", "untouched");
+    server_freeze(&servers[0]);
+    assert_false(tombstone_by(cache, "a"));
+    hob__cache_delete(cache, HOB_TEXT("a"));
+    assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
+    server_thaw(&servers[0]);
+    int64_t end = hob__clock_ns() + PATIENCE;
+    hob_cache_result result;
+    hob_cache_lease lease;
+    while ((result = get_by(cache, "a", &lease, NULL)) == HOB_CACHE_LOAD) {
+        turn_for(5 * HOB_MS);
+        assert_true(hob__clock_ns() < end);
+    }
+    assert_int_equal(result, HOB_CACHE_FILL); /* never the old one */
+    assert_true(cache->counters.deletes >= 1);
+    get_by(cache, "b", NULL, "untouched");
+}
+
+/* A fill that was on its way when the delete failed carries the old value. */
+static void a_fill_behind_a_failed_delete_is_dropped(void **state) {
+    (void)state;
+    hob_cache_lease lease;
+    assert_int_equal(get_by(cache, "a", &lease, NULL), HOB_CACHE_FILL);
+    server_freeze(&servers[0]);
+    hob__cache_delete(cache, HOB_TEXT("a"));
+    hob__cache_fill(cache, HOB_TEXT("a"), lease, HOB_TEXT("old"), TTL);
+    turn_for(2 * TIMEOUT);
+    server_thaw(&servers[0]);
+    await_count(&cache->counters.deletes, 1);
+    turn_for(50 * HOB_MS);
+    assert_int_equal(cache->counters.fills, 0);
+    assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_FILL);
+}
+
+static void more_than_can_be_owed_shuns_the_server(void **state) {
+    (void)state;
+    server_freeze(&servers[0]);
+    for (int i = 0; i < HOB_CACHE_OWED_MAX + 10; i++)
+        hob__cache_delete(cache, HOB_TEXT("a"));
+    for (int i = 0; i < 1000 && cache->servers[0].shunned_until == 0; i++)
+        turn_for(5 * HOB_MS);
+    server_thaw(&servers[0]);
+    await_count(&cache->counters.deletes, HOB_CACHE_OWED_MAX);
+    assert_int_equal(cache->servers[0].owed_count, 0);
+    assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
+    assert_true(cache->servers[0].shunned_until > hob__clock_ns() + TTL / 2);
+}
+
+static void freeing_with_a_frozen_server(void **state) {
+    (void)state;
+    hob_cache_lease lease;
+    get_by(cache, "a", &lease, NULL);
+    server_freeze(&servers[0]);
+    for (int i = 0; i < 100; i++) {
+        hob__cache_fill(cache, HOB_TEXT("a"), lease, HOB_TEXT("x"), TTL);
+        hob__cache_delete(cache, HOB_TEXT("a"));
+    }
+    turn_for(5 * HOB_MS);
+    int64_t began = hob__clock_ns();
+    hob__cache_free(cache);
+    cache = NULL;
+    assert_true(hob__clock_ns() - began < 2 * HOB_S);
+}
+
+/* ---- Several servers ---- */
+
+static size_t get_all(hob_cache *of, hob_cache_result wanted, const hob_cache_server *at) {
+    size_t count = 0;
+    for (int i = 0; i < 100; i++) {
+        char key[16], whole[32];
+        snprintf(key, sizeof key, "k%d", i);
+        hob_text text = {whole, (size_t)snprintf(whole, sizeof whole, "test:%s", key)};
+        if (hob__cache_server_of(of, text) != at)
+            continue;
+        count++;
+        assert_int_equal(get_by(of, key, NULL, NULL), wanted);
+    }
+    return count;
+}
+
+static void a_dead_server_takes_only_its_own_keys_away(void **state) {
+    (void)state;
+    char list[200];
+    server_start(&servers[1]);
+    snprintf(list, sizeof list, "%s,%s", servers[0].path, servers[1].path);
+    hob_cache *both = cache_on(list);
+    await_up(both, true);
+    for (int i = 0; i < 100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        keep(both, key, "value");
+    }
+    assert_in_range(get_all(both, HOB_CACHE_HIT, &both->servers[0]), 20, 80);
+    server_freeze(&servers[1]);
+    for (int i = 0; i < 2; i++) {
+        (void)get_all(both, HOB_CACHE_LOAD, &both->servers[1]);
+        (void)get_all(both, HOB_CACHE_HIT, &both->servers[0]);
+    }
+    assert_true(hob__cache_up(both));
+    hob__cache_free(both);
+}
+
+/* One batch asks both, and the frozen one does not keep the other's answers from those who wait for them. */
+static void a_batch_over_two_servers(void **state) {
+    (void)state;
+    enum { N = 60 };
+    static actor readers[N];
+    char list[200];
+    server_start(&servers[1]);
+    snprintf(list, sizeof list, "%s,%s", servers[0].path, servers[1].path);
+    hob_cache *both = cache_on(list);
+    await_up(both, true);
+    for (int i = 0; i < N; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        keep(both, key, "value");
+    }
+    for (int round = 0; round < 2; round++) {
+        uint64_t before = both->counters.multigets;
+        for (int i = 0; i < N; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "k%d", i);
+            start(&readers[i], do_get, both, key);
+        }
+        int hits = 0;
+        for (int i = 0; i < N; i++) {
+            finish(&readers[i]);
+            hits += readers[i].result == HOB_CACHE_HIT;
+        }
+        assert_int_equal(both->counters.multigets, before + 2);
+        assert_in_range(hits, round == 0 ? N : 10, round == 0 ? N : N - 10);
+        server_freeze(&servers[1]);
+    }
+    hob__cache_free(both);
+}
+
+/* ---- Names ---- */
+
+static in_port_t free_port(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void a_server_by_name(void **state) {
+    (void)state;
+    char list[64], port[8];
+    snprintf(port, sizeof port, "%d", free_port());
+    snprintf(list, sizeof list, "localhost:%s", port);
+    server_run(&servers[1], "-l", "localhost", "-p", port);
+    hob_cache *named = cache_on(list);
+    assert_int_equal(get_by(named, "a", NULL, NULL), HOB_CACHE_LOAD); /* not found yet */
+    await_up(named, true);
+    keep(named, "a", "by name");
+    get_by(named, "a", NULL, "by name");
+    hob__cache_free(named);
+}
+
+static void a_name_that_nobody_knows(void **state) {
+    (void)state;
+    hob_cache *nowhere = cache_on("no-such-host.invalid:11211");
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(get_by(nowhere, "a", NULL, NULL), HOB_CACHE_LOAD);
+        turn_for(5 * HOB_MS);
+    }
+    assert_false(hob__cache_up(nowhere));
+    hob__cache_free(nowhere);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_frozen_server_is_soon_left_alone),
+        TEST(a_frozen_server_costs_a_crowd_one_timeout),
+        TEST(tasks_go_while_the_server_is_frozen),
+        TEST(a_restart_between_lease_and_fill_voids_the_fill),
+        TEST(a_restart_is_not_noticed),
+        TEST(a_server_that_is_absent_at_the_start),
+        TEST(no_lease_while_nothing_can_be_written),
+        TEST(what_could_not_be_invalidated_is_not_read),
+        TEST(a_fill_behind_a_failed_delete_is_dropped),
+        TEST(more_than_can_be_owed_shuns_the_server),
+        TEST(freeing_with_a_frozen_server),
+        TEST(a_dead_server_takes_only_its_own_keys_away),
+        TEST(a_batch_over_two_servers),
+        TEST(a_server_by_name),
+        TEST(a_name_that_nobody_knows),
+    };
+    return cmocka_run_group_tests(tests, setup_group, teardown_group);
+}
