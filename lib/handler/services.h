@@ -1,0 +1,32 @@
+/* What a worker keeps warm for its handlers. */
+#ifndef HOB_HANDLER_SERVICES_H
+#define HOB_HANDLER_SERVICES_H
+
+#include "base/config.h"
+#include "data/cache.h"
+#include "data/db.h"
+#include "http/ctx.h"
+#include "run/loop.h"
+#include "run/offload.h"
+
+typedef struct hob_services {
+    hob_app *app;
+    hob_application *application;
+    const hob_config *config;
+    hob_loop *loop;
+    hob_offload_pool *offload;
+    hob_db *db;       /* NULL: no database is configured */
+    hob_cache *cache; /* NULL: no cache is configured */
+    bool draining;
+    size_t in_flight; /* requests being worked on, of all fronts */
+} hob_services;
+
+/* false: one line in error, and what had been opened is closed again. */
+bool hob__services_open(hob_services *services, hob_app *app, const hob_config *config, char error[256]) HOB_MUST_CHECK;
+void hob__services_close(hob_services *services);
+
+/* One request from begin to end, for every front: counts it, serves it in the running task, and leaves the answer in *response. The front sends it, then resets
+ * the arena (which still runs in the task: groups end there). Beyond HOB_MAX_IN_FLIGHT: 503 at once. */
+void hob__services_serve(hob_services *services, hob_task *task, hob_request *request, hob_response *response);
+
+#endif
