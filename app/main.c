@@ -1,0 +1,5 @@
+#include "users_api.h"
+
+int main(int argc, char **argv) {
+    return hob_main(users_api(), argc, argv);
+}
