@@ -52,9 +52,10 @@ packages_build += clang $(if $(SAN),libclang-rt-14-dev)
 endif
 packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
 packages_test := $(packages_run) libcmocka-dev python3-pytest python3-psycopg2
+packages_bench := $(packages_run) wrk
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test test-unit test-integration fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -83,6 +84,11 @@ fuzz-run: $(fuzz_programs)
 		mkdir -p $$program.corpus; \
 		$$program -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=tests/fuzz/ $$program.corpus || exit 1; \
 	done
+
+bench: ## measure with wrk behind nginx (SECONDS_EACH, WORKERS)
+	@conf/dev/deps.sh $(packages_bench)
+	@$(MAKE) build
+	@$(PYTHON) -B tests/bench/wrk.py
 
 lint: ## check format, code and the rules of the house
 	@conf/dev/deps.sh $(packages_lint)

@@ -10,11 +10,11 @@ static const hob_query ITEMS_OF_ORDER =
     HOB_READ("SELECT sku, quantity, unit_price_cents FROM order_items WHERE order_id = $1 ORDER BY position");
 static const hob_query INSERT_ORDER =
     HOB_WRITE("INSERT INTO orders (user_id, total_cents) VALUES ($1, $2) RETURNING " ORDER_COLUMNS);
-static const hob_query INSERT_ITEMS =
-    HOB_WRITE("INSERT INTO order_items (order_id, position, sku, quantity, unit_price_cents)"
-              " SELECT $1, position, sku, quantity, price"
-              " FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS item (sku, quantity, price, position)"
-              " ORDER BY position RETURNING sku, quantity, unit_price_cents");
+static const hob_query INSERT_ITEMS = HOB_WRITE(
+    "INSERT INTO order_items (order_id, position, sku, quantity, unit_price_cents)"
+    " SELECT $1, position, sku, quantity, price"
+    " FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS item (sku, quantity, price, position)"
+    " ORDER BY position RETURNING sku, quantity, unit_price_cents");
 
 struct item {
     hob_text sku;
@@ -41,7 +41,10 @@ static const char *check_sku(hob_text sku) {
 static const hob_field ITEM_FIELDS[] = {
     {.name = "sku", .type = HOB_STRING, .offset = offsetof(struct item, sku), .min = 1, .max = 64, .check = check_sku},
     {.name = "quantity", .type = HOB_INT, .offset = offsetof(struct item, quantity), .min = 1, .max = 10000},
-    {.name = "unit_price_cents", .type = HOB_INT, .offset = offsetof(struct item, unit_price_cents), .min = 0,
+    {.name = "unit_price_cents",
+     .type = HOB_INT,
+     .offset = offsetof(struct item, unit_price_cents),
+     .min = 0,
      .max = 100000000},
     {0},
 };
@@ -55,8 +58,13 @@ const hob_field ORDER_FIELDS[] = {
 };
 
 static const hob_field ORDER_BODY[] = {
-    {.name = "items", .type = HOB_LIST, .offset = offsetof(struct order, items), .min = 1, .max = 100,
-     .items = ITEM_FIELDS, .item_size = sizeof(struct item)},
+    {.name = "items",
+     .type = HOB_LIST,
+     .offset = offsetof(struct order, items),
+     .min = 1,
+     .max = 100,
+     .items = ITEM_FIELDS,
+     .item_size = sizeof(struct item)},
     {.name = "id", .type = HOB_INT, .server = true},
     {.name = "user_id", .type = HOB_INT, .server = true},
     {.name = "total_cents", .type = HOB_INT, .server = true},

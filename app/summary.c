@@ -3,8 +3,8 @@
 
 #define NEWEST 10
 
-static const hob_query TOTALS =
-    HOB_READ("SELECT count(*) AS orders, coalesce(sum(total_cents), 0)::bigint AS cents FROM orders WHERE user_id = $1");
+static const hob_query TOTALS = HOB_READ(
+    "SELECT count(*) AS orders, coalesce(sum(total_cents), 0)::bigint AS cents FROM orders WHERE user_id = $1");
 
 static const hob_field TOTALS_FIELDS[] = {
     {.name = "orders", .type = HOB_INT},
@@ -15,7 +15,8 @@ static const hob_field TOTALS_FIELDS[] = {
 int get_summary(hob_ctx *c) {
     int64_t id = hob_path_int(c, "id");
     look_up user = {.query = &USER_BY_ID, .params = {hob_int(id)}, .count = 1};
-    look_up orders = {.query = &ORDERS_OF_USER, .params = {hob_int(id), hob_int(INT64_MAX), hob_int(NEWEST)}, .count = 3};
+    look_up orders = {
+        .query = &ORDERS_OF_USER, .params = {hob_int(id), hob_int(INT64_MAX), hob_int(NEWEST)}, .count = 3};
     look_up totals = {.query = &TOTALS, .params = {hob_int(id)}, .count = 1};
     hob_group *all = hob_group_new(c);
     hob_group_go(all, run_look_up, &user);

@@ -6,8 +6,7 @@
 #define USER_COLUMNS "id, name, email, created_at, updated_at"
 
 const hob_query USER_BY_ID = HOB_READ("SELECT " USER_COLUMNS " FROM users WHERE id = $1");
-static const hob_query USERS_AFTER =
-    HOB_READ("SELECT " USER_COLUMNS " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
+static const hob_query USERS_AFTER = HOB_READ("SELECT " USER_COLUMNS " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
 static const hob_query INSERT_USER =
     HOB_WRITE("INSERT INTO users (name, email) VALUES ($1, $2) RETURNING " USER_COLUMNS);
 /* NULL leaves a column as it is; a change of nothing is no change, so updated_at stays too. */
@@ -32,10 +31,20 @@ static const char *check_email(hob_text email) {
 
 const hob_field USER_FIELDS[] = {
     {.name = "id", .type = HOB_INT, .server = true},
-    {.name = "name", .type = HOB_STRING, .offset = offsetof(struct user, name), .trim = true, .min = 1, .max = 100,
+    {.name = "name",
+     .type = HOB_STRING,
+     .offset = offsetof(struct user, name),
+     .trim = true,
+     .min = 1,
+     .max = 100,
      .check = hob_no_control},
-    {.name = "email", .type = HOB_STRING, .offset = offsetof(struct user, email), .min = 3, .max = 254,
-     .check = check_email, .unique = "users_email_key"},
+    {.name = "email",
+     .type = HOB_STRING,
+     .offset = offsetof(struct user, email),
+     .min = 3,
+     .max = 254,
+     .check = check_email,
+     .unique = "users_email_key"},
     {.name = "created_at", .type = HOB_TIME, .server = true},
     {.name = "updated_at", .type = HOB_TIME, .server = true},
     {0},

@@ -24,6 +24,6 @@ typedef struct look_up {
     size_t count;
     hob_rows *rows;
 } look_up;
-int run_look_up(hob_ctx *c, void *look_up);
+int run_look_up(hob_ctx *c, void *arg); /* a look_up */
 
 #endif

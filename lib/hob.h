@@ -19,8 +19,8 @@
  *   - What is allocated through a hob_ctx lives until its request has been answered. An application never frees.
  *   - A handler returns the HTTP status of its answer. A function that can fail in a way the client must hear of
  *     returns 0 when all is well, else the status of the problem it has already written, ready to be returned.
- *   - When memory runs out (HOB_MAX_REQUEST_MEMORY is a hard bound), functions that return text return the empty one, functions
- *     that return a pointer return NULL, every function below accepts what another returned, and the request is
+ *   - When memory runs out (HOB_MAX_REQUEST_MEMORY is a hard bound), functions that return text return the empty one,
+ * functions that return a pointer return NULL, every function below accepts what another returned, and the request is
  *     answered 503 whatever its handler returns. Only the result of hob_alloc needs a check before it is written to.
  *   - A worker is one thread: between two waits nothing else runs, so handlers need no locks.
  */
@@ -63,7 +63,7 @@ bool hob_text_equal(hob_text a, hob_text b);
 void *hob_alloc(hob_ctx *c, size_t size) HOB_MUST_CHECK; /* 16-byte aligned, uninitialised; NULL when memory ran out */
 hob_text hob_format(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3); /* NUL-terminated */
 hob_text hob_copy(hob_ctx *c, hob_text text);                              /* NUL-terminated */
-void hob_defer(hob_ctx *c, void (*fn)(void *arg), void *arg);              /* runs when the request is over, last first */
+void hob_defer(hob_ctx *c, void (*fn)(void *arg), void *arg); /* runs when the request is over, last first */
 
 /* ---- The application ---- */
 
@@ -83,9 +83,9 @@ hob_app *hob_new(const char *name);
 int hob_main(hob_app *app, int argc, char **argv);
 
 /* Routes. A pattern is literal segments, {name} (one segment), {name:int} (an int64 from 1), {name:uuid}, and
- * {name...} at the end (the rest, slashes too). A literal goes before a typed parameter, that before an untyped one, that before a
- * rest. GET serves HEAD; OPTIONS and 405 answer by themselves. A pattern that is wrong or conflicts with another stops the start with a
- * line that names both. Middlewares given behind the handler are the route's own. */
+ * {name...} at the end (the rest, slashes too). A literal goes before a typed parameter, that before an untyped one,
+ * that before a rest. GET serves HEAD; OPTIONS and 405 answer by themselves. A pattern that is wrong or conflicts with
+ * another stops the start with a line that names both. Middlewares given behind the handler are the route's own. */
 #define hob_get(router, pattern, ...) hob_handle(router, "GET", pattern, __VA_ARGS__)
 #define hob_post(router, pattern, ...) hob_handle(router, "POST", pattern, __VA_ARGS__)
 #define hob_put(router, pattern, ...) hob_handle(router, "PUT", pattern, __VA_ARGS__)
@@ -102,7 +102,7 @@ hob_router *hob_route(hob_router *parent, const char *prefix);      /* a group b
 
 /* Ready-made middlewares, outermost first as users-api uses them. */
 hob_middleware hob_request_id; /* X-Request-ID: the client's when well formed, else a UUIDv7 (RFC 9562) */
-hob_middleware hob_real_ip;    /* Forwarded-For believed from HOB_TRUSTED_PROXIES only */
+hob_middleware hob_real_ip;    /* X-Forwarded-For, believed from HOB_TRUSTED_PROXIES only */
 hob_middleware hob_access_log; /* one JSON line a request */
 hob_middleware hob_recover;    /* a handler that answered nothing, or nonsense, becomes a 500 problem */
 hob_middleware hob_deadline;   /* HOB_REQUEST_TIMEOUT: what waits beyond it answers 504 */
@@ -114,11 +114,11 @@ hob_handler hob_readyz; /* 200 while the database is up and the worker is not dr
 /* ---- The request ---- */
 
 hob_text hob_method(const hob_ctx *c);
-hob_text hob_path(const hob_ctx *c);  /* decoded once, below HOB_MOUNT */
-hob_text hob_id(const hob_ctx *c);    /* the request id */
-hob_text hob_client(const hob_ctx *c); /* the client's address */
-hob_text hob_header(const hob_ctx *c, const char *name); /* any case; no text when absent (RFC 9110, 5.1) */
-hob_text hob_body(const hob_ctx *c);                     /* the bytes as they came */
+hob_text hob_path(const hob_ctx *c);                      /* decoded once, below HOB_MOUNT */
+hob_text hob_id(const hob_ctx *c);                        /* the request id */
+hob_text hob_client(const hob_ctx *c);                    /* the client's address */
+hob_text hob_header(const hob_ctx *c, const char *name);  /* any case; no text when absent (RFC 9110, 5.1) */
+hob_text hob_body(const hob_ctx *c);                      /* the bytes as they came */
 int64_t hob_path_int(const hob_ctx *c, const char *name); /* of {name:int}; 0 when the route has none */
 hob_text hob_path_text(const hob_ctx *c, const char *name);
 hob_text hob_query_text(const hob_ctx *c, const char *name); /* decoded; the first of its name; no text when absent */
@@ -135,16 +135,16 @@ void *hob_value(const hob_ctx *c, const void *key);
 void hob_set_header(hob_ctx *c, const char *name, const char *format, ...) HOB_PRINTF(3, 4);
 int hob_reply(hob_ctx *c, int status, const char *content_type, hob_text body); /* body is borrowed until the end */
 int hob_text_reply(hob_ctx *c, int status, hob_text body);                      /* text/plain; charset=utf-8 */
-int hob_json(hob_ctx *c, int status, json_object *tree);                        /* serialized at once; tree stays its owner's */
-int hob_no_content(hob_ctx *c);                                                 /* 204 */
+int hob_json(hob_ctx *c, int status, json_object *tree); /* serialized at once; tree stays its owner's */
+int hob_no_content(hob_ctx *c);                          /* 204 */
 /* Location, below HOB_MOUNT; for a 201 (RFC 9110, 10.2.2). */
 void hob_set_location(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);
 
 /* Problem documents (RFC 9457); the detail is for the client, UTF-8. Each returns its status. */
 int hob_problem(hob_ctx *c, int status, const char *format, ...) HOB_PRINTF(3, 4);
-int hob_bad_request(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3); /* 400 */
-int hob_not_found(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);   /* 404 */
-int hob_conflict(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);    /* 409 */
+int hob_bad_request(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);                    /* 400 */
+int hob_not_found(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);                      /* 404 */
+int hob_conflict(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);                       /* 409 */
 int hob_unavailable(hob_ctx *c, int retry_after_s, const char *format, ...) HOB_PRINTF(3, 4); /* 503 */
 
 /* ---- Fields: said once, used for the body, its validation, and JSON out ---- */
@@ -165,7 +165,7 @@ typedef struct hob_list {
 } hob_list;
 
 typedef struct hob_field {
-    const char *name;   /* in JSON; a table ends with a field that has none */
+    const char *name; /* in JSON; a table ends with a field that has none */
     hob_type type;
     const char *column; /* in the row; the name when not given */
     bool server;        /* the server's own: not accepted in a body */
@@ -181,7 +181,8 @@ typedef struct hob_field {
 
 /* Reads the body by the table into the application's struct: 400 when it is no JSON (RFC 8259), 415 when it does not
  * say so, 413 when too large, 422 with every fault at once. Text points into the request's memory.
- * hob_bind_some takes any subset and leaves the rest of the struct as it is (RFC 7396; application/merge-patch+json is welcome there too). */
+ * hob_bind_some takes any subset and leaves the rest of the struct as it is (RFC 7396; application/merge-patch+json is
+ * welcome there too). */
 int hob_bind(hob_ctx *c, const hob_field *fields, void *into) HOB_MUST_CHECK;
 int hob_bind_some(hob_ctx *c, const hob_field *fields, void *into) HOB_MUST_CHECK;
 /* Checks: no control characters; neither these nor white space (Unicode's own too). */
@@ -192,7 +193,8 @@ const char *hob_no_blank(hob_text value);
 
 json_object *hob_object(hob_ctx *c);
 json_object *hob_own(hob_ctx *c, json_object *tree); /* hands one of json-c's own over to the request, and returns it */
-void hob_set(hob_ctx *c, json_object *object, const char *key, json_object *value); /* key must outlive the request: a literal */
+void hob_set(hob_ctx *c, json_object *object, const char *key,
+             json_object *value); /* key must outlive the request: a literal */
 
 /* ---- Database ---- */
 
@@ -201,11 +203,22 @@ typedef struct hob_query {
     bool write;
 } hob_query;
 
-#define HOB_READ(text) {.sql = (text), .write = false}  /* may be sent again when a connection was lost */
-#define HOB_WRITE(text) {.sql = (text), .write = true} /* is never sent twice */
+#define HOB_READ(text)                                                                                                 \
+    { .sql = (text), .write = false } /* may be sent again when a connection was lost */
+#define HOB_WRITE(text)                                                                                                \
+    { .sql = (text), .write = true } /* is never sent twice */
 
 typedef struct hob_param {
-    enum { HOB_PARAM_NULL, HOB_PARAM_INT, HOB_PARAM_TEXT, HOB_PARAM_BOOL, HOB_PARAM_DOUBLE, HOB_PARAM_TIME, HOB_PARAM_INTS, HOB_PARAM_TEXTS } kind;
+    enum {
+        HOB_PARAM_NULL,
+        HOB_PARAM_INT,
+        HOB_PARAM_TEXT,
+        HOB_PARAM_BOOL,
+        HOB_PARAM_DOUBLE,
+        HOB_PARAM_TIME,
+        HOB_PARAM_INTS,
+        HOB_PARAM_TEXTS
+    } kind;
     union {
         int64_t integer; /* also microseconds since 1970 UTC */
         hob_text text;
@@ -218,27 +231,44 @@ typedef struct hob_param {
     };
 } hob_param;
 
-static inline hob_param hob_null(void) { return (hob_param){.kind = HOB_PARAM_NULL}; }
-static inline hob_param hob_int(int64_t v) { return (hob_param){.kind = HOB_PARAM_INT, .integer = v}; }
-static inline hob_param hob_bool(bool v) { return (hob_param){.kind = HOB_PARAM_BOOL, .boolean = v}; }
-static inline hob_param hob_double(double v) { return (hob_param){.kind = HOB_PARAM_DOUBLE, .real = v}; }
-static inline hob_param hob_time(int64_t us) { return (hob_param){.kind = HOB_PARAM_TIME, .integer = us}; }
+static inline hob_param hob_null(void) {
+    return (hob_param){.kind = HOB_PARAM_NULL};
+}
+static inline hob_param hob_int(int64_t v) {
+    return (hob_param){.kind = HOB_PARAM_INT, .integer = v};
+}
+static inline hob_param hob_bool(bool v) {
+    return (hob_param){.kind = HOB_PARAM_BOOL, .boolean = v};
+}
+static inline hob_param hob_double(double v) {
+    return (hob_param){.kind = HOB_PARAM_DOUBLE, .real = v};
+}
+static inline hob_param hob_time(int64_t us) {
+    return (hob_param){.kind = HOB_PARAM_TIME, .integer = us};
+}
 /* No text (data is NULL) is SQL's NULL. */
-static inline hob_param hob_str(hob_text v) { return (hob_param){.kind = HOB_PARAM_TEXT, .text = v}; }
-static inline hob_param hob_ints(const int64_t *v, size_t n) { return (hob_param){.kind = HOB_PARAM_INTS, .array = {v, n}}; }
-static inline hob_param hob_texts(const hob_text *v, size_t n) { return (hob_param){.kind = HOB_PARAM_TEXTS, .array = {v, n}}; }
+static inline hob_param hob_str(hob_text v) {
+    return (hob_param){.kind = HOB_PARAM_TEXT, .text = v};
+}
+static inline hob_param hob_ints(const int64_t *v, size_t n) {
+    return (hob_param){.kind = HOB_PARAM_INTS, .array = {v, n}};
+}
+static inline hob_param hob_texts(const hob_text *v, size_t n) {
+    return (hob_param){.kind = HOB_PARAM_TEXTS, .array = {v, n}};
+}
 
 typedef struct hob_rows hob_rows; /* what a query brought: rows, or why there are none */
 
-/* Waits for the result, bounded by the request's deadline. Parameters of arrays and text are borrowed until it returns. */
+/* Waits for the result, bounded by the request's deadline. Parameters of arrays and text are borrowed until it returns.
+ */
 #define hob_db_query(c, query, ...)                                                                                    \
     hob_db_query_list(c, query, &(const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}[1],                        \
                       sizeof((const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}) / sizeof(hob_param) - 1)
 hob_rows *hob_db_query_list(hob_ctx *c, const hob_query *query, const hob_param *params, size_t count) HOB_MUST_CHECK;
 
-/* Runs fn in a transaction on a connection of its own: committed when fn returns 0 or a status below 400, else rolled back; what fn returned, or the
- * status of the problem when the transaction itself failed. fn runs again (at most 3 times in all) after a
- * serialization failure or deadlock, so all it does besides queries must bear repeating. */
+/* Runs fn in a transaction on a connection of its own: committed when fn returns 0 or a status below 400, else rolled
+ * back; what fn returned, or the status of the problem when the transaction itself failed. fn runs again (at most 3
+ * times in all) after a serialization failure or deadlock, so all it does besides queries must bear repeating. */
 typedef struct hob_tx_options {
     enum { HOB_TX_DEFAULT, HOB_TX_REPEATABLE_READ, HOB_TX_SERIALIZABLE } isolation;
     bool read_only;
@@ -246,28 +276,30 @@ typedef struct hob_tx_options {
 typedef int hob_task_fn(hob_ctx *c, void *arg);
 int hob_db_tx(hob_ctx *c, hob_tx_options options, hob_task_fn *fn, void *arg) HOB_MUST_CHECK;
 
-/* 0 when the query succeeded (with any number of rows), else the status of the problem written: 409, 422, 503, 504, 500. A violation of a field's
- * unique constraint names it; fields may be NULL. */
+/* 0 when the query succeeded (with any number of rows), else the status of the problem written: 409, 422, 503, 504,
+ * 500. A violation of a field's unique constraint names it; fields may be NULL. */
 int hob_rows_status(hob_ctx *c, const hob_rows *rows, const hob_field *fields) HOB_MUST_CHECK;
 size_t hob_rows_count(const hob_rows *rows);
 bool hob_rows_null(const hob_rows *rows, size_t row, const char *column);
-int64_t hob_rows_int(const hob_rows *rows, size_t row, const char *column); /* 0 when NULL or absent */
+int64_t hob_rows_int(const hob_rows *rows, size_t row, const char *column);   /* 0 when NULL or absent */
 hob_text hob_rows_text(const hob_rows *rows, size_t row, const char *column); /* lives as long as the request */
 /* json-c nodes that write straight from the result. Members set on a row's object follow its fields. */
 json_object *hob_row_object(hob_ctx *c, const hob_rows *rows, size_t row, const hob_field *fields);
 json_object *hob_rows_array(hob_ctx *c, const hob_rows *rows, const hob_field *fields);
 
 /* The usual ends of a handler. */
-int hob_rows_one(hob_ctx *c, const hob_rows *rows, const hob_field *fields); /* 200 with the first row; 404 without one */
+int hob_rows_one(hob_ctx *c, const hob_rows *rows,
+                 const hob_field *fields); /* 200 with the first row; 404 without one */
 
 typedef struct hob_page {
     int64_t limit; /* rows a page: 1-100, 20 unless asked (limit=) */
     int64_t after; /* the cursor, a positive int64 (after=); 0 on the first page */
 } hob_page;
 int hob_page_of(hob_ctx *c, hob_page *page) HOB_MUST_CHECK; /* 400 when limit= or after= is bad */
-/* 200 {"<name>": [...], "next": cursor or null} and Link rel="next" (RFC 8288). Ask the database for limit + 1 rows; the
- * cursor is the column `key` of the last row shown. */
-int hob_rows_page(hob_ctx *c, const hob_rows *rows, const hob_field *fields, const char *name, const hob_page *page, const char *key);
+/* 200 {"<name>": [...], "next": cursor or null} and Link rel="next" (RFC 8288). Ask the database for limit + 1 rows;
+ * the cursor is the column `key` of the last row shown. */
+int hob_rows_page(hob_ctx *c, const hob_rows *rows, const hob_field *fields, const char *name, const hob_page *page,
+                  const char *key);
 
 /* ---- Cache ---- */
 
@@ -281,25 +313,28 @@ void hob_forget(hob_ctx *c, hob_text key);
 
 /* ---- Fan-out and waiting ---- */
 
-/* Branches of one request, each in a fiber with a ctx of its own. The first to return a status of 400 or above cancels the others and its answer becomes
- * that of the group. Children share the request's memory and read its values; a group that was not waited for is cancelled
- * when its request ends. */
+/* Branches of one request, each in a fiber with a ctx of its own. The first to return a status of 400 or above cancels
+ * the others and its answer becomes that of the group. Children share the request's memory and read its values; a group
+ * that was not waited for is cancelled when its request ends. */
 typedef struct hob_group hob_group;
 hob_group *hob_group_new(hob_ctx *c);
-void hob_group_limit(hob_group *g, size_t n); /* at most n branches at a time; hob_group_go waits for room. 0: no limit */
+void hob_group_limit(hob_group *g,
+                     size_t n); /* at most n branches at a time; hob_group_go waits for room. 0: no limit */
 void hob_group_go(hob_group *g, hob_task_fn *fn, void *arg);
 int hob_group_wait(hob_group *g) HOB_MUST_CHECK; /* 0, or the status of the first failure */
 
 /* A weighted semaphore, first come first served, shared by the requests of this worker. */
 typedef struct hob_semaphore hob_semaphore;
 hob_semaphore *hob_semaphore_new(int64_t weight); /* lives as long as the worker */
-int hob_acquire(hob_ctx *c, hob_semaphore *s, int64_t weight) HOB_MUST_CHECK; /* 0; 503 when the deadline passed first */
+int hob_acquire(hob_ctx *c, hob_semaphore *s,
+                int64_t weight) HOB_MUST_CHECK; /* 0; 503 when the deadline passed first */
 bool hob_try_acquire(hob_semaphore *s, int64_t weight) HOB_MUST_CHECK;
 void hob_release(hob_semaphore *s, int64_t weight);
 
 int hob_sleep(hob_ctx *c, int64_t ms) HOB_MUST_CHECK; /* 0; 504 past the deadline; 499 when the client has gone */
-/* Runs fn in a bounded pool of threads while the fiber sleeps; for work that can only block or computes for long. fn must not touch any
- * ctx. Returns when fn has ended, be the deadline what it may. 0, or 503 when the pool's queue is full. */
+/* Runs fn in a bounded pool of threads while the fiber sleeps; for work that can only block or computes for long. fn
+ * must not touch any ctx. Returns when fn has ended, be the deadline what it may. 0, or 503 when the pool's queue is
+ * full. */
 int hob_offload(hob_ctx *c, void (*fn)(void *arg), void *arg) HOB_MUST_CHECK;
 
 /* ---- Log: one JSON object a line, with the request id; never blocks ---- */
@@ -314,12 +349,13 @@ typedef struct hob_test_header {
 } hob_test_header;
 
 typedef struct hob_test_response hob_test_response;
-/* body NULL: none; else it is sent as application/json unless headers (ended by a NULL name; may be NULL) say otherwise. Never NULL; freed by
- * hob_test_end or by the next request. */
+/* body NULL: none; else it is sent as application/json unless headers (ended by a NULL name; may be NULL) say
+ * otherwise. Never NULL; freed by hob_test_end or by the next request. */
 const hob_test_response *hob_test_request(hob_app *app, const char *method, const char *target, const char *body);
-const hob_test_response *hob_test_request_with(hob_app *app, const char *method, const char *target, const hob_test_header *headers, const char *body);
+const hob_test_response *hob_test_request_with(hob_app *app, const char *method, const char *target,
+                                               const hob_test_header *headers, const char *body);
 int hob_test_status(const hob_test_response *r);
-const char *hob_test_body(const hob_test_response *r);                       /* NUL-terminated */
+const char *hob_test_body(const hob_test_response *r);                        /* NUL-terminated */
 const char *hob_test_header_of(const hob_test_response *r, const char *name); /* NULL when absent */
 void hob_test_end(hob_app *app);                                              /* frees all that app holds */
 

@@ -1,7 +1,7 @@
 /*
  * PostgreSQL over a few warm connections: queries of one loop turn leave together as pipelined batches.
  * Tasks only wait for their result; a connection is driven by the loop, so a task that gives up leaves its connection
- * in order.
+ * in order. What became of a write whose connection broke without a word, nobody knows: its outcome is UNKNOWN.
  */
 #ifndef HOB_DATA_DB_H
 #define HOB_DATA_DB_H
@@ -38,8 +38,8 @@ typedef struct hob_db_counters {
 /* config must outlive it. The first connections open in the background. NULL: no memory. */
 hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config,
                     const char *application_name) HOB_MUST_CHECK;
-void hob__db_free(
-    hob_db *db); /* closes all; no task may be waiting, and the loop may not turn any more (its hook is db's) */
+/* Closes all. No task may be waiting, and the loop must not turn afterwards: its hook is gone. */
+void hob__db_free(hob_db *db);
 bool hob__db_up(const hob_db *db); /* the database answers, as far as is known without asking */
 const hob_db_counters *hob__db_counters(const hob_db *db);
 
@@ -52,8 +52,8 @@ typedef struct hob_db_tx_state hob_db_tx_state;
 hob_db_tx_state *hob__db_begin(hob_db *db, hob_task *task, hob_tx_options options, hob_outcome *outcome) HOB_MUST_CHECK;
 hob_rows *hob__db_tx_query(hob_db_tx_state *tx, const hob_query *query, const hob_param *params,
                            size_t count) HOB_MUST_CHECK;
-hob_outcome
-hob__db_tx_outcome(const hob_db_tx_state *tx); /* the first failure of its statements, GOOD while there is none */
+/* The first failure of its statements, GOOD while there is none. */
+hob_outcome hob__db_tx_outcome(const hob_db_tx_state *tx);
 /* Both end tx. commit: GOOD, SERIALIZATION, UNKNOWN when the connection was lost behind COMMIT, or another failure
  * (then rolled back). */
 hob_outcome hob__db_commit(hob_db_tx_state *tx) HOB_MUST_CHECK;

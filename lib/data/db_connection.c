@@ -64,10 +64,12 @@ void hob__db_connection_close(hob_db_connection *connection, hob_db_state next) 
     hob__db_connection_set(connection, next);
 }
 
+/* A write whose result is here may have been committed, too, whatever the server said then. */
 static void give_back(hob_db_connection *connection, hob_db_call *call, bool said) {
+    bool unsure = !said || call->result;
     PQclear(call->result);
     call->result = NULL;
-    if (call->commit || (call->write && !call->tx && !said)) {
+    if (call->commit || (call->write && !call->tx && unsure)) {
         hob__db_call_end(call, HOB_OUTCOME_UNKNOWN);
     } else if (call->write || call->tx || call->lost) {
         hob__db_call_end(call, HOB_OUTCOME_UNAVAILABLE);
@@ -83,8 +85,8 @@ void hob__db_connection_lose(hob_db_connection *connection, const char *why, boo
     db->counters.lost++;
     hob_text reason = hob__text_trim(hob_text_of(why)); /* libpq ends its lines */
     hob__log(HOB_LOG_WARN, "database: connection %zu dropped: " HOB_FMT, connection->index, HOB_ARG(reason));
-    for (size_t i = connection->slot_count;
-         i-- > connection->group;) { /* the last first: each goes before all others */
+    /* The last first: each is put before all others. */
+    for (size_t i = connection->slot_count; i-- > connection->group;) {
         hob_db_slot *slot = &connection->slots[i];
         if (slot->kind == HOB_DB_SLOT_CALL && slot->call)
             give_back(connection, slot->call, said);

@@ -159,8 +159,8 @@ struct hob_db_connection {
 
 void hob__db_connection_start(hob_db_connection *connection);
 bool hob__db_connection_quiet(const hob_db_connection *connection); /* the server has not said anything unasked */
-void hob__db_connection_rest(
-    hob_db_connection *connection); /* its batch or transaction is over: HELD, IDLE or closed */
+/* Its batch or transaction is over: HELD, IDLE or closed. */
+void hob__db_connection_rest(hob_db_connection *connection);
 /* Gives its calls back and closes it, to be opened again. said: the server told us that it ends the session, so what it
  * had not confirmed was not done. */
 void hob__db_connection_lose(hob_db_connection *connection, const char *why, bool said);
@@ -171,8 +171,8 @@ bool hob__db_connection_flush(hob_db_connection *connection);
 
 struct hob_db_conninfo *hob__db_conninfo_new(const hob_db *db) HOB_MUST_CHECK; /* NULL: bad DATABASE_URL, no memory */
 bool hob__db_conninfo_has_names(struct hob_db_conninfo *info);
-bool hob__db_conninfo_resolve(struct hob_db_conninfo *info, hob_offload_pool *pool,
-                              hob_task *task) HOB_MUST_CHECK;                        /* false: logged */
+/* false: none of the hosts has an address. */
+bool hob__db_conninfo_resolve(struct hob_db_conninfo *info, hob_offload_pool *pool, hob_task *task) HOB_MUST_CHECK;
 PGconn *hob__db_conninfo_connect(const struct hob_db_conninfo *info) HOB_MUST_CHECK; /* begins to; NULL: no memory */
 void hob__db_conninfo_free(struct hob_db_conninfo *info);
 
@@ -181,9 +181,9 @@ void hob__db_conninfo_free(struct hob_db_conninfo *info);
 void hob__db_batch_send(hob_db_connection *connection);    /* of db->waiting, to an idle connection; at least one */
 void hob__db_batch_send_tx(hob_db_connection *connection); /* the calls of its transaction */
 void hob__db_batch_send_rollback(hob_db_connection *connection);
-bool hob__db_batch_result(hob_db_connection *connection,
-                          PGresult *result) HOB_MUST_CHECK; /* takes result; false: lost */
-void hob__db_batch_forget(hob_db_call *call);               /* of a SENT call: its task waits no longer */
+/* Takes result; false: the connection is lost. */
+bool hob__db_batch_result(hob_db_connection *connection, PGresult *result) HOB_MUST_CHECK;
+void hob__db_batch_forget(hob_db_call *call); /* of a SENT call: its task waits no longer */
 
 /* ---- Results ---- */
 

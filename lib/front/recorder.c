@@ -1,4 +1,5 @@
-/* Requests in-process, for tests: the real router, middlewares and handlers in a task on the real loop; only the web server is missing. */
+/* Requests in-process, for tests: the real router, middlewares and handlers in a task on the real loop; only the web
+ * server is missing. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /*
  * Read-through: what hob_cached and hob_forget promise, over data/cache.
  *
- * Requests of this worker that want the same key share one look-up or one load, but only while it has not left: a turn's look-ups and
- * queries are sent when its tasks have run, so whoever comes in the same turn came before. Joining later could hand out a
- * value older than a write acknowledged meanwhile.
+ * Requests of this worker that want the same key share one look-up or one load, but only while it has not left: a
+ * turn's look-ups and queries are sent when its tasks have run, so whoever comes in the same turn came before. Joining
+ * later could hand out a value older than a write acknowledged meanwhile.
  *
  * flights holds every look-up or load under way; a flight is its leader's, on its stack, and is open to others in the
  * turn it was last opened in: opened for the look-up, and again for the load after a miss.

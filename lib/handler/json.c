@@ -29,8 +29,8 @@ static int bind_body(hob_ctx *c, const hob_field *fields, bool partial, void *in
     case HOB_BIND_NO_JSON:
         return hob_bad_request(c, HOB_FMT, HOB_ARG(detail));
     case HOB_BIND_INVALID:
-        return hob__response_problem_with(c->response, c->arena, 422, c->request->id,
-                                          HOB_TEXT("the body has faults"), errors);
+        return hob__response_problem_with(c->response, c->arena, 422, c->request->id, HOB_TEXT("the body has faults"),
+                                          errors);
     case HOB_BIND_NO_MEMORY:
         break;
     }

@@ -19,8 +19,7 @@ static bool database_configured(const hob_config *config) {
 static bool open_database(hob_services *services, char error[256]) {
     if (!database_configured(services->config))
         return true;
-    services->db =
-        hob__db_new(services->loop, services->offload, services->config, services->application->name);
+    services->db = hob__db_new(services->loop, services->offload, services->config, services->application->name);
     if (!services->db)
         snprintf(error, 256, "DATABASE_URL: cannot be used, or memory ran out");
     return services->db != NULL;

@@ -25,8 +25,9 @@ typedef struct hob_services {
 bool hob__services_open(hob_services *services, hob_app *app, const hob_config *config, char error[256]) HOB_MUST_CHECK;
 void hob__services_close(hob_services *services);
 
-/* One request from begin to end, for every front: counts it, serves it in the running task, and leaves the answer in *response. The front sends it, then resets
- * the arena (which still runs in the task: groups end there). Beyond HOB_MAX_IN_FLIGHT: 503 at once. */
+/* One request from begin to end, for every front: counts it, serves it in the running task, and leaves the answer in
+ * *response. The front sends it, then resets the arena (which still runs in the task: groups end there). Beyond
+ * HOB_MAX_IN_FLIGHT: 503 at once. */
 void hob__services_serve(hob_services *services, hob_task *task, hob_request *request, hob_response *response);
 
 #endif

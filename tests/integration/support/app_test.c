@@ -1,6 +1,6 @@
 /*
- * users-api in-process: every route through the real router, middlewares and handlers, without a web server. The database and the cache are
- * real: DATABASE_URL names a migrated one that this program may fill, HOB_CACHE a memcached.
+ * users-api in-process: every route through the real router, middlewares and handlers, without a web server. The
+ * database and the cache are real: DATABASE_URL names a migrated one that this program may fill, HOB_CACHE a memcached.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -61,7 +61,8 @@ static int64_t new_user(void) {
     return id;
 }
 
-static const hob_test_response *of_user(int status, const char *method, int64_t id, const char *rest, const char *body) {
+static const hob_test_response *of_user(int status, const char *method, int64_t id, const char *rest,
+                                        const char *body) {
     char target[96];
     snprintf(target, sizeof target, "/api/v1/users/%" PRId64 "%s", id, rest);
     return request(status, method, target, body);
@@ -145,7 +146,8 @@ static void every_fault_of_a_body_at_once(void **state) {
 static void an_email_is_taken_whatever_its_case(void **state) {
     (void)state;
     (void)request(201, "POST", "/api/v1/users", "{\"name\":\"a\",\"email\":\"Taken@in.process\"}");
-    json_object *problem = json_of(request(409, "POST", "/api/v1/users", "{\"name\":\"b\",\"email\":\"taken@IN.process\"}"));
+    json_object *problem =
+        json_of(request(409, "POST", "/api/v1/users", "{\"name\":\"b\",\"email\":\"taken@IN.process\"}"));
     json_object *first = json_object_array_get_idx(json_object_object_get(problem, "errors"), 0);
     assert_string_equal(text_of(first, "pointer"), "/email");
     json_object_put(problem);
@@ -177,10 +179,9 @@ static void users_page_by_page(void **state) {
 static void orders_and_their_user(void **state) {
     (void)state;
     int64_t id = new_user();
-    const hob_test_response *r =
-        of_user(201, "POST", id, "/orders",
-                "{\"items\":[{\"sku\":\"tea-50\",\"quantity\":2,\"unit_price_cents\":999},"
-                "{\"sku\":\"cup\",\"quantity\":1,\"unit_price_cents\":0}]}");
+    const hob_test_response *r = of_user(201, "POST", id, "/orders",
+                                         "{\"items\":[{\"sku\":\"tea-50\",\"quantity\":2,\"unit_price_cents\":999},"
+                                         "{\"sku\":\"cup\",\"quantity\":1,\"unit_price_cents\":0}]}");
     char location[96], created[512];
     snprintf(location, sizeof location, "%s", hob_test_header_of(r, "Location"));
     snprintf(created, sizeof created, "%s", hob_test_body(r));
@@ -205,7 +206,8 @@ static void a_summary_of_three_look_ups(void **state) {
     (void)state;
     int64_t id = new_user();
     for (int i = 0; i < 12; i++)
-        (void)of_user(201, "POST", id, "/orders", "{\"items\":[{\"sku\":\"a\",\"quantity\":3,\"unit_price_cents\":5}]}");
+        (void)of_user(201, "POST", id, "/orders",
+                      "{\"items\":[{\"sku\":\"a\",\"quantity\":3,\"unit_price_cents\":5}]}");
     json_object *summary = json_of(of_user(200, "GET", id, "/summary", NULL));
     assert_int_equal(int_of(json_object_object_get(summary, "user"), "id"), id);
     assert_int_equal(json_object_array_length(json_object_object_get(summary, "orders")), 10);
