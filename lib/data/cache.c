@@ -6,8 +6,9 @@
 
 #include "base/log.h"
 
-#define TOMBSTONE_SLACK HOB_S                    /* a request's delete may come this much after its deadline */
-#define TOMBSTONE_LONGEST_S (30 * 24 * 60 * 60L) /* beyond, memcached takes the number for a date */
+/* A look-up may wait behind another exchange, then for a connection that proves dead, then for its own. More only when
+ * the loop itself is held up; then the answer would come late, but come. */
+#define PATIENCE 3 /* times the timeout */
 
 /* How long to wait, ms, between looks at somebody else's placeholder: 94 in all. */
 static const int64_t WAITS[] = {2, 4, 8, 16, 32, 32};
@@ -69,7 +70,7 @@ static bool sleep_ms(hob_task *task, int64_t ms) {
 }
 
 static hob_cache_found ask(hob_cache *cache, hob_cache_lookup *lookup) {
-    lookup->until = hob__loop_now(cache->loop) + cache->timeout;
+    lookup->until = hob__loop_now(cache->loop) + PATIENCE * cache->timeout;
     hob__cache_lookup_add(cache, lookup);
     while (!lookup->done && !gone(lookup->task) && hob__loop_now(cache->loop) < lookup->until)
         (void)hob__task_park(lookup->task, lookup->until);
@@ -231,10 +232,11 @@ static bool set_prefix(hob_cache *cache, const char *prefix, char error[256]) {
 }
 
 static void set_up(hob_cache *cache, const hob_config *config) {
-    int64_t s = (config->request_timeout + TOMBSTONE_SLACK) / HOB_S + 1;
-    cache->tombstone_ttl = s < TOMBSTONE_LONGEST_S ? s : TOMBSTONE_LONGEST_S;
+    int64_t s = config->request_timeout / HOB_S + 2; /* the delete comes right behind the request */
+    cache->tombstone_ttl = s < HOB_CACHE_TTL_MAX_S ? s : HOB_CACHE_TTL_MAX_S;
     cache->timeout = config->cache_timeout;
-    cache->longest_ttl = config->cache_ttl;
+    cache->longest_ttl =
+        config->cache_ttl < HOB_CACHE_TTL_MAX_S * HOB_S ? config->cache_ttl : HOB_CACHE_TTL_MAX_S * HOB_S;
     cache->stop_by = HOB_FOREVER;
     TAILQ_INIT(&cache->pending);
     STAILQ_INIT(&cache->urgent);

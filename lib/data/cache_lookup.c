@@ -242,6 +242,16 @@ static void close_slots(hob_cache *cache, const hob_cache_server *server, bool g
     }
 }
 
+/* Who waits for a server that has just failed has waited long enough. */
+static void fail_pending(hob_cache *cache, const hob_cache_server *server) {
+    hob_cache_lookup *next;
+    for (hob_cache_lookup *lookup = TAILQ_FIRST(&cache->pending); lookup; lookup = next) {
+        next = TAILQ_NEXT(lookup, entry);
+        if (lookup->server == server)
+            finish(lookup, HOB_CACHE_FOUND_FAILURE);
+    }
+}
+
 /* All servers are asked before the first is listened to. */
 static void exchange(hob_cache *cache) {
     for (size_t i = 0; i < cache->server_count; i++) {
@@ -259,6 +269,8 @@ static void exchange(hob_cache *cache) {
             continue;
         memcached_return_t rc = converse(cache, server);
         close_slots(cache, server, hob__cache_answered(rc));
+        if (!hob__cache_answered(rc))
+            fail_pending(cache, server);
         hob__cache_link_settle(cache, server, HOB_CACHE_LOOKUPS, rc);
     }
 }

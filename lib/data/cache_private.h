@@ -173,7 +173,8 @@ void hob__cache_lookup_leave(hob_cache_lookup *lookup);
 
 #define HOB_CACHE_QUEUE_JOBS 1024 /* fills and the like; deletes are never refused */
 #define HOB_CACHE_QUEUE_BYTES (16 * 1024 * 1024)
-#define HOB_CACHE_OWED_MAX 10000 /* a server */
+#define HOB_CACHE_TTL_MAX_S (30 * 24 * 60 * 60) /* beyond, memcached takes the number for a date */
+#define HOB_CACHE_OWED_MAX 10000                /* a server */
 
 typedef enum hob_cache_job_kind {
     HOB_CACHE_JOB_FILL,

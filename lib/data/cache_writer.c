@@ -13,8 +13,7 @@
 
 #define OWED_PAUSE (100 * HOB_MS)
 #define OWED_LONGEST_PAUSE (5 * HOB_S)
-#define LONGEST_TTL_S (30 * 24 * 60 * 60) /* beyond, memcached takes the number for a date */
-#define EXPIRED (-1)                      /* a ttl with which what is stored has gone at once */
+#define EXPIRED (-1) /* a ttl with which what is stored has gone at once */
 
 static bool invalidates(hob_cache_job_kind kind) {
     return kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
@@ -28,7 +27,7 @@ static hob_text key_of(const hob_cache_job *job) {
 
 static time_t ttl_in_seconds(int64_t ns) {
     int64_t s = (int64_t)((double)ns * hob__jitter(0.1) / (double)HOB_S);
-    return s < 1 ? 1 : s > LONGEST_TTL_S ? LONGEST_TTL_S : (time_t)s;
+    return s < 1 ? 1 : s > HOB_CACHE_TTL_MAX_S ? HOB_CACHE_TTL_MAX_S : (time_t)s;
 }
 
 static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t lease, hob_text payload) {
@@ -45,12 +44,17 @@ static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t le
     return job;
 }
 
+static void tell_waiter(hob_cache_job *job, bool succeeded) {
+    if (!job->waiter)
+        return;
+    job->waiter->job = NULL;
+    job->waiter->succeeded = succeeded;
+    hob__task_wake(job->waiter->task);
+    job->waiter = NULL;
+}
+
 static void end_job(hob_cache_job *job, bool succeeded) {
-    if (job->waiter) {
-        job->waiter->job = NULL;
-        job->waiter->succeeded = succeeded;
-        hob__task_wake(job->waiter->task);
-    }
+    tell_waiter(job, succeeded);
     free(job);
 }
 
@@ -70,11 +74,7 @@ static void shun(hob_cache *cache, hob_cache_server *server, const char *why) {
 
 static void owe(hob_cache *cache, hob_cache_job *job) {
     hob_cache_server *server = job->server;
-    if (job->waiter) {
-        job->waiter->job = NULL;
-        hob__task_wake(job->waiter->task);
-        job->waiter = NULL;
-    }
+    tell_waiter(job, false);
     if (server->owed_count == HOB_CACHE_OWED_MAX) {
         shun(cache, server, "too many are waiting");
         free(job);
@@ -134,6 +134,7 @@ static void enqueue(hob_cache *cache, hob_cache_job *job) {
 bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, hob_cache_lease lease, hob_text payload,
                       int64_t ttl, hob_cache_job_waiter *waiter) {
     hob_cache_server *server = hob__cache_server_of(cache, key);
+    ttl = ttl < HOB_CACHE_TTL_MAX_S * HOB_S ? ttl : HOB_CACHE_TTL_MAX_S * HOB_S;
     if (!invalidates(kind) && !has_room(cache, hob__cache_value_size(key, payload)))
         return false;
     hob_cache_job *job = new_job(kind, key, lease.id, payload);

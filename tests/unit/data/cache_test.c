@@ -330,6 +330,26 @@ static void a_large_turn_is_several_multigets(void **state) {
     assert_int_equal(cache->counters.failures, 0);
 }
 
+static void burn(actor *a) {
+    (void)a;
+    for (int64_t end = hob__clock_ns() + 2 * TIMEOUT; hob__clock_ns() < end;)
+        continue;
+}
+
+/* Else a worker that is busy would not use its cache, and become busier. */
+static void a_busy_loop_is_not_taken_for_a_slow_server(void **state) {
+    (void)state;
+    hob_cache_lease lease;
+    actor reader, busy;
+    get_by(cache, "a", &lease, NULL);
+    fill_by(cache, "a", lease, "value");
+    start(&reader, do_get, cache, "a");
+    start(&busy, burn, NULL, "");
+    finish(&busy);
+    finish(&reader);
+    assert_int_equal(reader.result, HOB_CACHE_HIT);
+}
+
 /* ---- Tasks that go ---- */
 
 static void cancelled_and_late_tasks_are_gone(void **state) {
@@ -496,6 +516,7 @@ int main(void) {
         TEST(look_ups_of_a_turn_are_one_multiget),
         TEST(a_miss_costs_two_multigets),
         TEST(a_large_turn_is_several_multigets),
+        TEST(a_busy_loop_is_not_taken_for_a_slow_server),
         TEST(cancelled_and_late_tasks_are_gone),
         TEST(tasks_go_while_they_wait_for_a_winner),
         TEST(a_claim_whose_claimer_went_is_given_up),

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
+#include <grp.h>
 #include <libpq-fe.h>
 #include <pwd.h>
 #include <signal.h>
@@ -56,13 +57,13 @@ static inline void server_find(void) {
 }
 
 /* Runs a program of PostgreSQL's, quietly, without privileges, and not longer than this process lives. */
-static inline pid_t server_spawn(const char *program, char *const arguments[]) {
+static inline pid_t server_spawn(const char *program, char *arguments[]) {
     char path[512];
     pid_t parent = getpid(), child = fork();
     if (child != 0)
         return child;
     struct passwd *user = geteuid() == 0 ? getpwnam("postgres") : NULL;
-    if (geteuid() == 0 && (!user || setgid(user->pw_gid) || setuid(user->pw_uid)))
+    if (geteuid() == 0 && (!user || setgroups(0, NULL) || setgid(user->pw_gid) || setuid(user->pw_uid)))
         _exit(126);
     prctl(PR_SET_PDEATHSIG, SIGQUIT);
     int null = open("/dev/null", O_RDWR);
@@ -70,6 +71,7 @@ static inline pid_t server_spawn(const char *program, char *const arguments[]) {
         _exit(126);
     closefrom(3);
     snprintf(path, sizeof path, "%s/%s", server.bin, program);
+    arguments[0] = path; /* they look for each other beside it */
     execv(path, arguments);
     _exit(127);
 }
