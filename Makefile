@@ -17,18 +17,22 @@ space := $(empty) $(empty)
 MODE := $(subst $(space),-,$(strip $(if $(findstring clang,$(CC)),clang) $(if $(SAN),san) $(if $(FUZZ),fuzz)))
 BUILD := build$(addprefix /,$(MODE))
 
-CFLAGS ?= -O2 -g
+CFLAGS ?= $(if $(SAN),-O1,-O2) -g
 ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -fvisibility=hidden -fno-omit-frame-pointer \
 	-Ilib -I/usr/include/postgresql $(CFLAGS)
 ALL_LDFLAGS := -rdynamic -Wl,-z,relro,-z,now $(LDFLAGS)
 ifdef SAN
-ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all
+# Their checks hide from gcc which values an integer can have.
+ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all \
+	$(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
 ifdef FUZZ
 ALL_CFLAGS += -fsanitize=fuzzer-no-link
 endif
-# libhob stands in for functions that libfcgi calls, so it comes first.
+# libhob stands in for functions that the libraries call (run/port.c), so it comes first, and that member always comes
+# along: a sanitizer has a poll of its own, so nothing else may ask for it.
+ALL_LDFLAGS += -Wl,-u,hob__port_reached
 LIBRARIES := $(BUILD)/libhob.a -lfcgi -ljson-c -lpq -lmemcached -lpthread
 
 lib_sources := $(sort $(shell find lib -name '*.c' -o -name '*.S'))
@@ -43,6 +47,10 @@ test_programs := $(call program,$(test_sources))
 preloaded := tests/integration/support/count_malloc.c
 support_programs := $(call program,$(filter-out $(preloaded),$(support_sources))) $(patsubst %.c,$(BUILD)/%.so,$(preloaded))
 fuzz_programs := $(call program,$(sort $(wildcard tests/fuzz/*.c)))
+fault := $(BUILD)/tests/fault/support
+fault_programs := $(addprefix $(fault)/,history naive_set_after_read naive_cas_alone naive_join items_load)
+fault_objects := $(call object,$(wildcard tests/fault/support/*.c))
+FAULT_SECONDS := 60
 FUZZ_SECONDS := 60
 all_sources := $(sort $(shell find lib app tests -name '*.[ch]'))
 
@@ -55,7 +63,7 @@ packages_test := $(packages_run) libcmocka-dev python3-pytest python3-psycopg2
 packages_bench := $(packages_run) wrk
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test bench test-unit test-integration fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration test-fault fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -66,7 +74,8 @@ run: ## start users-api with its own database, cache and web server (HOB_RUN_POR
 
 test: ## run all tests (SAN=1: with the sanitizers)
 	@conf/dev/deps.sh $(packages_test)
-	@status=0; $(MAKE) test-unit || status=1; $(MAKE) test-integration || status=1; exit $$status
+	@status=0; $(MAKE) test-unit || status=1; $(MAKE) test-integration || status=1; \
+		$(MAKE) test-fault FAULT_SECONDS=4 || status=1; exit $$status
 
 test-unit: $(test_programs) ## run the unit tests only
 	@$(PYTHON) -B tests/unit.py $(test_programs)
@@ -74,6 +83,9 @@ test-unit: $(test_programs) ## run the unit tests only
 test-integration: build $(support_programs) ## run the tests through a real nginx, PostgreSQL and memcached only
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider \
 		$(if $(SAN),--ignore=tests/integration/test_run.py) tests/integration
+
+test-fault: build $(fault_programs) ## check that the cache serves nothing stale, for FAULT_SECONDS (60) among faults
+	@HOB_BUILD=$(BUILD) FAULT_SECONDS=$(FAULT_SECONDS) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/fault
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS (60); what it finds is kept in tests/fuzz/
 	@conf/dev/deps.sh $(packages_build) clang libclang-rt-14-dev
@@ -112,8 +124,8 @@ readme: build ## write the table of settings into README.md
 	@$(BUILD)/users-api --config-table | \
 		sed -i -e '/<!-- config -->/,/<!-- \/config -->/{//!d}' -e '/<!-- config -->/r /dev/stdin' README.md
 
-deps: ## install what is missing to build, run and test (Debian)
-	@conf/dev/deps.sh $(sort $(packages_build) $(packages_test) $(packages_lint))
+deps: ## install all that the targets above may miss (Debian)
+	@conf/dev/deps.sh $(sort $(packages_test) $(packages_bench) $(packages_lint))
 
 clean: ## remove what was built
 	rm -rf build
@@ -159,9 +171,17 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIBRARIES)
 
+$(fault)/naive_%: $(fault)/naive_%.c.o $(fault)/items.c.o $(fault)/naive_store.c.o $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
+
+$(fault)/%: $(fault)/%.c.o $(fault)/items.c.o $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
+
 # Tests see the application's parts as well, but not its main.
 $(BUILD)/tests/%: $(BUILD)/tests/%.c.o $(app_without_main) $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES) -lcmocka
 
--include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)))
+-include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)) $(fault_objects))

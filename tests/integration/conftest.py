@@ -8,17 +8,15 @@ import itertools
 import json
 import os
 import pathlib
-
 import socket
 import sys
-
 
 import psycopg2
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "conf/dev"))
-import stack  # noqa: E402
+import stack
 
 BUILD = ROOT / os.environ.get("HOB_BUILD", "build")
 BINARY = BUILD / "users-api"
@@ -43,20 +41,17 @@ class Database(stack.Postgres):
 
 
 class Cache(stack.Memcached):
-    def command(self, text, end=b"END\r\n"):
+    def command(self, text):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(str(self.socket_path))
             s.sendall(text.encode() + b"\r\n")
             answer = b""
-            while not answer.endswith(end):
+            while not answer.endswith(b"END\r\n"):
                 answer += s.recv(65536) or pytest.fail(f"memcached closed after {answer!r}")
             return answer.decode()
 
     def counter(self, name):
         return int(dict(line.split()[1:3] for line in self.command("stats").splitlines()[:-1])[name])
-
-    def flush(self):
-        self.command("flush_all", end=b"OK\r\n")
 
 
 class Answer:
