@@ -19,8 +19,8 @@
  *   - What is allocated through a hob_ctx lives until its request has been answered. An application never frees.
  *   - A handler returns the HTTP status of its answer. A function that can fail in a way the client must hear of
  *     returns 0 when all is well, else the status of the problem it has already written, ready to be returned.
- *   - When memory runs out (HOB_MAX_REQUEST_MEMORY is a hard bound), functions that return text return the empty one,
- * functions that return a pointer return NULL, every function below accepts what another returned, and the request is
+ *   - When memory runs out (HOB_MAX_REQUEST_MEMORY is a hard bound), functions that return text return the empty one
+ *     and those that return a pointer NULL, every function below accepts what another returned, and the request is
  *     answered 503 whatever its handler returns. Only the result of hob_alloc needs a check before it is written to.
  *   - A worker is one thread: between two waits nothing else runs, so handlers need no locks.
  */
@@ -208,24 +208,27 @@ typedef struct hob_query {
 #define HOB_WRITE(text)                                                                                                \
     { .sql = (text), .write = true } /* is never sent twice */
 
+typedef enum hob_param_kind {
+    HOB_PARAM_NULL,
+    HOB_PARAM_INT,
+    HOB_PARAM_TEXT,
+    HOB_PARAM_BOOL,
+    HOB_PARAM_DOUBLE,
+    HOB_PARAM_TIME,
+    HOB_PARAM_UUID,
+    HOB_PARAM_BYTEA,
+    HOB_PARAM_ARRAY
+} hob_param_kind;
+
 typedef struct hob_param {
-    enum {
-        HOB_PARAM_NULL,
-        HOB_PARAM_INT,
-        HOB_PARAM_TEXT,
-        HOB_PARAM_BOOL,
-        HOB_PARAM_DOUBLE,
-        HOB_PARAM_TIME,
-        HOB_PARAM_INTS,
-        HOB_PARAM_TEXTS
-    } kind;
+    hob_param_kind kind, element; /* element: of an array */
     union {
         int64_t integer; /* also microseconds since 1970 UTC */
-        hob_text text;
+        hob_text text;   /* also a uuid's, and the bytes of a bytea */
         bool boolean;
         double real;
         struct {
-            const void *values; /* int64_t or hob_text */
+            const void *values;
             size_t count;
         } array;
     };
@@ -250,11 +253,36 @@ static inline hob_param hob_time(int64_t us) {
 static inline hob_param hob_str(hob_text v) {
     return (hob_param){.kind = HOB_PARAM_TEXT, .text = v};
 }
+/* In its usual form, 8-4-4-4-12 hexadecimal digits, as paths and hob_rows_text have it. */
+static inline hob_param hob_uuid(hob_text v) {
+    return (hob_param){.kind = HOB_PARAM_UUID, .text = v};
+}
+static inline hob_param hob_bytea(hob_text v) {
+    return (hob_param){.kind = HOB_PARAM_BYTEA, .text = v};
+}
+static inline hob_param hob_array(hob_param_kind element, const void *v, size_t n) {
+    return (hob_param){.kind = HOB_PARAM_ARRAY, .element = element, .array = {v, n}};
+}
 static inline hob_param hob_ints(const int64_t *v, size_t n) {
-    return (hob_param){.kind = HOB_PARAM_INTS, .array = {v, n}};
+    return hob_array(HOB_PARAM_INT, v, n);
 }
 static inline hob_param hob_texts(const hob_text *v, size_t n) {
-    return (hob_param){.kind = HOB_PARAM_TEXTS, .array = {v, n}};
+    return hob_array(HOB_PARAM_TEXT, v, n);
+}
+static inline hob_param hob_bools(const bool *v, size_t n) {
+    return hob_array(HOB_PARAM_BOOL, v, n);
+}
+static inline hob_param hob_doubles(const double *v, size_t n) {
+    return hob_array(HOB_PARAM_DOUBLE, v, n);
+}
+static inline hob_param hob_times(const int64_t *us, size_t n) {
+    return hob_array(HOB_PARAM_TIME, us, n);
+}
+static inline hob_param hob_uuids(const hob_text *v, size_t n) {
+    return hob_array(HOB_PARAM_UUID, v, n);
+}
+static inline hob_param hob_byteas(const hob_text *v, size_t n) {
+    return hob_array(HOB_PARAM_BYTEA, v, n);
 }
 
 typedef struct hob_rows hob_rows; /* what a query brought: rows, or why there are none */
@@ -280,9 +308,15 @@ int hob_db_tx(hob_ctx *c, hob_tx_options options, hob_task_fn *fn, void *arg) HO
  * 500. A violation of a field's unique constraint names it; fields may be NULL. */
 int hob_rows_status(hob_ctx *c, const hob_rows *rows, const hob_field *fields) HOB_MUST_CHECK;
 size_t hob_rows_count(const hob_rows *rows);
+/* One value. NULL, a row that is not there, or a column that is absent or of another type (the log then names both)
+ * gives 0, false or no text. Text lives as long as the request. */
 bool hob_rows_null(const hob_rows *rows, size_t row, const char *column);
-int64_t hob_rows_int(const hob_rows *rows, size_t row, const char *column);   /* 0 when NULL or absent */
-hob_text hob_rows_text(const hob_rows *rows, size_t row, const char *column); /* lives as long as the request */
+int64_t hob_rows_int(const hob_rows *rows, size_t row, const char *column);    /* int2, int4, int8 */
+bool hob_rows_bool(const hob_rows *rows, size_t row, const char *column);      /* bool */
+double hob_rows_double(const hob_rows *rows, size_t row, const char *column);  /* float4, float8 */
+int64_t hob_rows_time(const hob_rows *rows, size_t row, const char *column);   /* timestamptz; us since 1970 UTC */
+hob_text hob_rows_text(const hob_rows *rows, size_t row, const char *column);  /* text, varchar, uuid, json, jsonb */
+hob_text hob_rows_bytea(const hob_rows *rows, size_t row, const char *column); /* bytea */
 /* json-c nodes that write straight from the result. Members set on a row's object follow its fields. */
 json_object *hob_row_object(hob_ctx *c, const hob_rows *rows, size_t row, const hob_field *fields);
 json_object *hob_rows_array(hob_ctx *c, const hob_rows *rows, const hob_field *fields);
@@ -303,12 +337,19 @@ int hob_rows_page(hob_ctx *c, const hob_rows *rows, const hob_field *fields, con
 
 /* ---- Cache ---- */
 
-hob_text hob_key(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3); /* 1-200 printable characters without blanks */
-/* Answers with the cached body, else runs load, a handler that answers with 200 and JSON, and keeps what it answered.
- * Whatever else load answers is passed on and not kept. An unreachable cache only means that load runs. */
+/* 1-200 printable characters without blanks, not beginning with "g:" */
+hob_text hob_key(hob_ctx *c, const char *format, ...) HOB_PRINTF(2, 3);
+/* Answers with the cached body, else runs load, a handler that answers with 200 and JSON, and keeps what it answered;
+ * that there is none (404 with its detail) it keeps for HOB_CACHE_NEGATIVE_TTL. Whatever else load answers is passed on
+ * and not kept. An unreachable cache only means that load runs. */
 int hob_cached(hob_ctx *c, hob_text key, int64_t ttl_s, hob_task_fn *load, void *arg); /* ttl_s 0: HOB_CACHE_TTL */
-/* Call before a write that changes what is kept under key: from now until the request's end readers load from the
- * database and keep nothing; then the entry is gone. */
+/* The same for what is made of several entities, a list or a summary: hob_forget of any of their keys (at most 16)
+ * makes it load anew. */
+int hob_cached_on(hob_ctx *c, hob_text key, const hob_text *entities, size_t count, int64_t ttl_s, hob_task_fn *load,
+                  void *arg);
+/* Call before a write that changes what is kept under key, or depends on it, or behind an insert whose key it made:
+ * from now until the request's end readers load from the database and keep nothing; then the entry is gone. After a
+ * write that failed with a status of 499 or above this lasts until it must have been decided. */
 void hob_forget(hob_ctx *c, hob_text key);
 
 /* ---- Fan-out and waiting ---- */

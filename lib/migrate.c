@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CONNECT_TIMEOUT_S "10"
 #define LOCK "SELECT pg_advisory_xact_lock(7525087104)" /* any number that nobody else locks */
@@ -169,11 +170,37 @@ bool hob__migrate(const hob_config *config, const char *directory) {
     return good;
 }
 
-bool hob__database_reachable(const hob_config *config, char error[256]) {
-    PGconn *db = connect_to(config);
-    bool good = PQstatus(db) == CONNECTION_OK;
-    if (!good)
+static int64_t all_connections(const hob_config *config) {
+    int64_t workers = config->workers > 0 ? config->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return 2 * workers * config->db_max_open;
+}
+
+/* Behind a pooler, which HOB_DB_PREPARE=off is for, our connections are not the server's. */
+static bool enough_connections(const hob_config *config, PGconn *db, char error[256]) {
+    static const char limit[] =
+        "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int";
+    if (!config->db_prepare)
+        return true;
+    PGresult *result = PQexec(db, limit);
+    bool known = PQresultStatus(result) == PGRES_TUPLES_OK;
+    int64_t most = known ? strtoll(PQgetvalue(result, 0, 0), NULL, 10) : 0, ours = all_connections(config);
+    if (!known)
         snprintf(error, 256, "%.*s", (int)strcspn(PQerrorMessage(db), "\n"), PQerrorMessage(db));
+    else if (ours > most)
+        snprintf(error, 256,
+                 "the workers may open %" PRId64 " connections while they are replaced, but max_connections leaves "
+                 "%" PRId64 ": less of HOB_WORKERS or HOB_DB_MAX_OPEN",
+                 ours, most);
+    PQclear(result);
+    return known && ours <= most;
+}
+
+bool hob__database_check(const hob_config *config, char error[256]) {
+    PGconn *db = connect_to(config);
+    bool connected = PQstatus(db) == CONNECTION_OK;
+    if (!connected)
+        snprintf(error, 256, "%.*s", (int)strcspn(PQerrorMessage(db), "\n"), PQerrorMessage(db));
+    bool good = connected && enough_connections(config, db, error);
     PQfinish(db);
     return good;
 }

@@ -9,7 +9,8 @@
  * each other. */
 bool hob__migrate(const hob_config *config, const char *directory) HOB_MUST_CHECK;
 
-/* false: one line in error. */
-bool hob__database_reachable(const hob_config *config, char error[256]) HOB_MUST_CHECK;
+/* Whether it can be reached, and takes as many connections as all workers may open, twice over: a reload overlaps.
+ * false: one line in error. */
+bool hob__database_check(const hob_config *config, char error[256]) HOB_MUST_CHECK;
 
 #endif

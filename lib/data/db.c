@@ -40,9 +40,16 @@ void hob__db_call_again(hob_db_call *call, hob_db_calls *queue) {
     hob__task_wake(call->task); /* it may have less patience now */
 }
 
+void hob__db_call_waits_no_longer(hob_db *db, hob_db_call *call) {
+    if (call->waits_since)
+        db->counters.wait_ns += (uint64_t)(hob__clock_ns() - call->waits_since);
+    call->waits_since = 0;
+}
+
 /* Its task stops waiting; the connection, if it has one, looks after itself. */
 static hob_outcome give_up(hob_db *db, hob_db_call *call, hob_wake wake) {
-    bool sent = call->state == HOB_DB_SENT;
+    bool sent = call->state == HOB_DB_SENT, waited = call->waits_since != 0;
+    hob__db_call_waits_no_longer(db, call);
     if (sent)
         hob__db_batch_forget(call);
     else
@@ -58,7 +65,7 @@ static hob_outcome give_up(hob_db *db, hob_db_call *call, hob_wake wake) {
         return HOB_OUTCOME_CANCELLED;
     if (!sent && hob__db_open(db) == 0)
         return HOB_OUTCOME_UNAVAILABLE;
-    return !sent && call->waited ? HOB_OUTCOME_NO_FREE_CONNECTION : HOB_OUTCOME_TIMEOUT;
+    return waited ? HOB_OUTCOME_NO_FREE_CONNECTION : HOB_OUTCOME_TIMEOUT;
 }
 
 /* No deadline of its own: it is over when the task's is, or when the first attempt to connect brought nothing. */
@@ -83,8 +90,12 @@ hob_outcome hob__db_call_run(hob_db *db, hob_db_call *call) {
 hob_rows *hob__db_query(hob_db *db, hob_task *task, const hob_query *query, const hob_param *params, size_t count) {
     hob_db_call call;
     hob_outcome outcome = hob__db_call_init(db, &call, task, query, params, count);
-    if (outcome == HOB_OUTCOME_GOOD)
-        outcome = hob__db_unavailable(db) ? HOB_OUTCOME_UNAVAILABLE : hob__db_call_run(db, &call);
+    if (outcome == HOB_OUTCOME_GOOD && hob__db_unavailable(db)) {
+        hob__db_wanted(db);
+        outcome = HOB_OUTCOME_UNAVAILABLE;
+    } else if (outcome == HOB_OUTCOME_GOOD) {
+        outcome = hob__db_call_run(db, &call);
+    }
     return hob__db_rows(&call, outcome);
 }
 
@@ -120,29 +131,34 @@ static hob_db_connection *first_in(hob_db *db, hob_db_state state) {
 /* Always the first: few connections, but those busy and warm. */
 hob_db_connection *hob__db_idle_connection(hob_db *db) {
     for (hob_db_connection *connection; (connection = first_in(db, HOB_DB_IDLE));) {
-        if (hob__db_connection_quiet(connection))
+        bool quiet = hob__db_connection_quiet(connection), replaced = hob__db_connection_outlived(connection);
+        if (quiet && !replaced)
             return connection;
-        hob__db_connection_lose(connection, "the server closed it", true);
+        hob__db_connection_lose(connection, quiet ? HOB_DB_TAKES_NO_WRITES : "the server closed it", true);
     }
     return NULL;
 }
 
-void hob__db_calls_refuse(hob_db_calls *queue) {
+void hob__db_calls_refuse(hob_db *db, hob_db_calls *queue) {
     for (hob_db_call *call; (call = TAILQ_FIRST(queue));) {
         TAILQ_REMOVE(queue, call, link);
+        hob__db_call_waits_no_longer(db, call);
         hob__db_call_end(call, HOB_OUTCOME_UNAVAILABLE);
+    }
+}
+
+static void requeue_lost(hob_db *db) {
+    for (hob_db_call *call; (call = TAILQ_LAST(&db->lost, hob_db_calls));) {
+        TAILQ_REMOVE(&db->lost, call, link);
+        hob__db_call_again(call, &db->waiting);
     }
 }
 
 /* What was lost goes out on this connection, as far as it goes together. */
 static void send_lost(hob_db_connection *connection) {
-    hob_db *db = connection->db;
-    if (TAILQ_EMPTY(&db->lost))
+    if (TAILQ_EMPTY(&connection->db->lost))
         return;
-    for (hob_db_call *call; (call = TAILQ_LAST(&db->lost, hob_db_calls));) {
-        TAILQ_REMOVE(&db->lost, call, link);
-        hob__db_call_again(call, &db->waiting);
-    }
+    requeue_lost(connection->db);
     hob__db_batch_send(connection);
 }
 
@@ -173,25 +189,40 @@ void hob__db_connect_failed(hob_db_connection *connection, const char *why) {
     db->failures++;
     db->retry_at = hob__clock_ns() + backoff(db->failures);
     hob__timer_set(db->loop, &db->retry, db->retry_at);
-    hob__db_calls_refuse(&db->lost);
     if (hob__db_open(db) == 0) {
         db->reachable = false;
-        hob__db_calls_refuse(&db->waiting);
+        hob__db_calls_refuse(db, &db->lost);
+        hob__db_calls_refuse(db, &db->waiting);
         hob__db_begins_refuse(db);
     }
 }
 
-/* While it is not known to answer, the server is asked by one connection at a time. */
+void hob__db_wanted(hob_db *db) {
+    db->wanted = true;
+    if (db->failures > 0 && db->soon < db->retry_at) {
+        db->retry_at = db->soon;
+        hob__timer_set(db->loop, &db->retry, db->retry_at);
+    }
+}
+
+/* While it is not known to answer, the server is asked by one connection at a time; or by two when somebody asks and
+ * the first has not had an answer for some time: what swallowed that may let this one pass. */
 static bool may_connect(const hob_db *db) {
-    if (db->failures > 0 && hob__loop_now(db->loop) < db->retry_at)
+    int64_t now = hob__loop_now(db->loop);
+    if (db->failures == 0 && hob__db_open(db) > 0)
+        return true;
+    if (db->failures > 0 && now < db->retry_at)
         return false;
-    return hob__db_connecting(db) == 0 || (db->failures == 0 && hob__db_open(db) > 0);
+    return hob__db_connecting(db) == 0 || (hob__db_connecting(db) == 1 && db->wanted && now >= db->soon);
 }
 
 static void open_wanted(hob_db *db) {
     for (hob_db_connection *connection; may_connect(db) && (connection = first_in(db, HOB_DB_DOWN));) {
-        if (hob__db_open(db) == 0)
+        bool second = hob__db_open(db) == 0 && hob__db_connecting(db) > 0;
+        if (hob__db_open(db) == 0 && !second)
             db->patience_ends = hob__loop_now(db->loop) + HOB_DB_PATIENCE;
+        db->soon = hob__loop_now(db->loop) + (int64_t)((double)HOB_DB_SOON * hob__jitter(0.25));
+        connection->connect_time = second ? HOB_DB_SOON : HOB_DB_CONNECT_TIME;
         hob__db_connection_start(connection);
     }
 }
@@ -210,9 +241,20 @@ static void resize(hob_db *db) {
     }
     for (size_t i = db->connection_count; db->in_state[HOB_DB_IDLE] > (size_t)db->config->db_max_idle && i-- > 0;) {
         if (db->connections[i].state == HOB_DB_IDLE) {
-            db->counters.closed_idle++;
+            db->counters.closed_max_idle++;
             hob__db_connection_close(&db->connections[i], HOB_DB_CLOSED);
         }
+    }
+}
+
+/* A new connection may lead to another server. The young stay for a while: if there is no other, they were opened for
+ * nothing. */
+void hob__db_read_only(hob_db *db) {
+    for (size_t i = 0; i < db->connection_count; i++) {
+        hob_db_connection *connection = &db->connections[i];
+        connection->read_only = connection->pg != NULL;
+        if (connection->state == HOB_DB_IDLE && hob__db_connection_outlived(connection))
+            hob__db_connection_lose(connection, HOB_DB_TAKES_NO_WRITES, true);
     }
 }
 
@@ -220,9 +262,10 @@ static void resize(hob_db *db) {
 
 /* Those that came last in this turn are at the end. */
 static void count_waits(hob_db *db) {
-    for (hob_db_call *call = TAILQ_LAST(&db->waiting, hob_db_calls); call && !call->waited;
+    int64_t now = TAILQ_EMPTY(&db->waiting) ? 0 : hob__clock_ns();
+    for (hob_db_call *call = TAILQ_LAST(&db->waiting, hob_db_calls); call && !call->waits_since;
          call = TAILQ_PREV(call, hob_db_calls, link)) {
-        call->waited = true;
+        call->waits_since = now;
         db->counters.waits++;
     }
 }
@@ -231,12 +274,15 @@ static void on_turn(hob_turn_hook *hook) {
     hob_db *db = (hob_db *)((char *)hook - offsetof(hob_db, hook));
     if (db->closing)
         return;
+    if (db->failures > 0 && hob__db_open(db) > 0)
+        requeue_lost(db); /* a new connection may take long */
     hob__db_begins_serve(db);
     for (hob_db_connection *connection; !TAILQ_EMPTY(&db->waiting) && (connection = hob__db_idle_connection(db));)
         hob__db_batch_send(connection);
     count_waits(db);
     resize(db);
     open_wanted(db);
+    db->wanted = false;
     db->turn_began = hob__loop_now(db->loop);
     db->turn_ended = hob__clock_ns();
 }
@@ -283,6 +329,7 @@ hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config 
     db->retry.on_expire = on_retry;
     db->hook.on_turn = on_turn;
     hob__loop_hook(loop, &db->hook);
+    hob__db_conninfo_export_service(config->database_url);
     open_wanted(db);
     return db;
 }
@@ -295,6 +342,7 @@ void hob__db_free(hob_db *db) {
     for (size_t i = 0; i < db->connection_count; i++)
         hob__db_connection_close(&db->connections[i], HOB_DB_CLOSED);
     hob__timer_clear(db->loop, &db->retry);
+    hob__loop_unhook(db->loop, &db->hook);
     hob__db_statements_free(db);
     free(db);
 }
@@ -305,4 +353,11 @@ bool hob__db_up(const hob_db *db) {
 
 const hob_db_counters *hob__db_counters(const hob_db *db) {
     return &db->counters;
+}
+
+hob_db_pool hob__db_pool(const hob_db *db) {
+    return (hob_db_pool){.max_open = db->connection_count,
+                         .open = hob__db_open(db),
+                         .in_use = db->in_state[HOB_DB_HELD] + db->in_state[HOB_DB_BUSY],
+                         .idle = db->in_state[HOB_DB_IDLE]};
 }

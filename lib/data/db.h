@@ -19,7 +19,8 @@ typedef struct hob_db hob_db;
     X(queries, "queries sent")                                                                                         \
     X(batches, "batches sent")                                                                                         \
     X(syncs, "Syncs sent")                                                                                             \
-    X(waits, "queries that found no idle connection")                                                                  \
+    X(waits, "queries and transactions that had to wait for a connection")                                             \
+    X(wait_ns, "nanoseconds they waited")                                                                              \
     X(prepares, "statements prepared")                                                                                 \
     X(retries, "reads sent again")                                                                                     \
     X(timeouts, "queries given up at their deadline")                                                                  \
@@ -27,7 +28,8 @@ typedef struct hob_db hob_db;
     X(connect_failures, "connections that failed to open")                                                             \
     X(lost, "connections lost or dropped")                                                                             \
     X(closed_lifetime, "connections closed for their age")                                                             \
-    X(closed_idle, "connections closed for idleness")
+    X(closed_max_idle, "connections closed because enough others were idle")                                           \
+    X(closed_idle_time, "connections closed because they were idle for long")
 typedef struct hob_db_counters {
 #define HOB_DB_COUNTER(name, help) uint64_t name;
     HOB_DB_COUNTERS(HOB_DB_COUNTER)
@@ -35,13 +37,18 @@ typedef struct hob_db_counters {
     uint64_t batch_sizes[33]; /* how many batches had n queries */
 } hob_db_counters;
 
-/* config must outlive it. The first connections open in the background. NULL: no memory. */
+/* config must outlive it. The first connections open in the background. A service that DATABASE_URL names becomes
+ * PGSERVICE. NULL: no memory. */
 hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config,
                     const char *application_name) HOB_MUST_CHECK;
-/* Closes all. No task may be waiting, and the loop must not turn afterwards: its hook is gone. */
-void hob__db_free(hob_db *db);
+void hob__db_free(hob_db *db);     /* closes all; no task may be waiting */
 bool hob__db_up(const hob_db *db); /* the database answers, as far as is known without asking */
 const hob_db_counters *hob__db_counters(const hob_db *db);
+
+typedef struct hob_db_pool {
+    size_t max_open, open, in_use, idle; /* connections */
+} hob_db_pool;
+hob_db_pool hob__db_pool(const hob_db *db); /* as of now */
 
 /* The result, allocated from the task's arena and cleared with it; never NULL (static rows of NO_MEMORY if need be). */
 hob_rows *hob__db_query(hob_db *db, hob_task *task, const hob_query *query, const hob_param *params,

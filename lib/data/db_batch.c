@@ -86,6 +86,7 @@ static bool send_call(hob_db_connection *connection, hob_db_call *call) {
         return false;
     }
     TAILQ_REMOVE(call->queue, call, link);
+    hob__db_call_waits_no_longer(connection->db, call);
     push(connection, HOB_DB_SLOT_CALL, call, call->statement);
     call->state = HOB_DB_SENT;
     call->connection = connection;
@@ -205,6 +206,12 @@ static void note_failure(const hob_db_connection *connection, const hob_db_slot 
         statement->generation++;
 }
 
+/* A transaction that the program has declared read-only says nothing of the server. */
+static bool shows_read_only(const hob_db_slot *slot, const PGresult *result) {
+    const hob_db_call *call = slot->call;
+    return call && !(call->tx && call->tx->options.read_only) && hob__db_refused_write(result);
+}
+
 /* Keeps the result for the call's Sync; of what runs ahead of a call, only its failure. The first error is what
  * happened: what follows it only says so. */
 static void keep(const hob_db_slot *slot, PGresult *result) {
@@ -284,6 +291,8 @@ static void take(hob_db_connection *connection, hob_db_slot *slot, PGresult *res
     connection->got = true;
     if (failed(result) || PQresultStatus(result) == PGRES_PIPELINE_ABORTED)
         note_failure(connection, slot, result);
+    if (shows_read_only(slot, result))
+        hob__db_read_only(connection->db);
     if (slot->kind != HOB_DB_SLOT_SYNC) {
         keep(slot, result);
         return;

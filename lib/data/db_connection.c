@@ -59,7 +59,7 @@ void hob__db_connection_close(hob_db_connection *connection, hob_db_state next) 
     PQfinish(connection->pg);
     connection->pg = NULL;
     connection->slot_count = connection->slot_next = connection->group = connection->live = 0;
-    connection->got = false;
+    connection->got = connection->read_only = false;
     hob__db_statements_forget(db, connection);
     hob__db_connection_set(connection, next);
 }
@@ -102,6 +102,10 @@ bool hob__db_connection_quiet(const hob_db_connection *connection) {
            (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
 }
 
+bool hob__db_connection_outlived(const hob_db_connection *connection) {
+    return connection->read_only && hob__loop_now(connection->db->loop) - connection->opened > HOB_DB_READ_ONLY_AGE;
+}
+
 static void expire(hob_db_connection *connection) {
     connection->db->counters.closed_lifetime++;
     hob__db_connection_close(connection, HOB_DB_DOWN);
@@ -117,6 +121,10 @@ void hob__db_connection_rest(hob_db_connection *connection) {
     }
     if (PQtransactionStatus(connection->pg) != PQTRANS_IDLE) {
         hob__db_connection_lose(connection, "it was left inside a transaction", false);
+        return;
+    }
+    if (hob__db_connection_outlived(connection)) {
+        hob__db_connection_lose(connection, HOB_DB_TAKES_NO_WRITES, true);
         return;
     }
     connection->idle_since = hob__loop_now(db->loop);
@@ -144,7 +152,7 @@ static void check_age(hob_db_connection *connection) {
         if (next_check(connection) != HOB_FOREVER)
             hob__timer_set(db->loop, &connection->timer, next_check(connection));
     } else {
-        db->counters.closed_idle++;
+        db->counters.closed_idle_time++;
         hob__db_connection_close(connection, HOB_DB_CLOSED);
     }
 }
@@ -216,7 +224,8 @@ static void connected(hob_db_connection *connection) {
     connection->expires = HOB_FOREVER;
     if (config->db_conn_lifetime)
         connection->expires = now + (int64_t)((double)config->db_conn_lifetime * hob__jitter(JITTER));
-    connection->idle_since = now;
+    connection->opened = connection->idle_since = now;
+    connection->read_only = false;
     hob__timer_clear(connection->db->loop, &connection->timer);
     if (next_check(connection) != HOB_FOREVER)
         hob__timer_set(connection->db->loop, &connection->timer, next_check(connection));
@@ -256,7 +265,7 @@ static void connect_begin(hob_db_connection *connection) {
         hob__db_connect_failed(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
         return;
     }
-    hob__timer_set(db->loop, &connection->timer, hob__clock_ns() + HOB_DB_CONNECT_TIME);
+    hob__timer_set(db->loop, &connection->timer, hob__clock_ns() + connection->connect_time);
     wait_to_connect(connection, EPOLLOUT);
 }
 

@@ -9,6 +9,7 @@
 
 #define KEYWORDS 64
 #define ARENA_MAX (256 * 1024)
+#define SILENCE_MS "5000" /* after which a network that confirms nothing is taken for dead */
 
 /*
  * What is handed to libpq: what DATABASE_URL says, and on top of it what hob decides. What neither says, libpq takes
@@ -58,6 +59,16 @@ static bool set_options(struct hob_db_conninfo *info, const hob_config *config, 
     return options.data != NULL;
 }
 
+/* libpq reads a service's file when it connects, and would then look up its host itself; the one that PGSERVICE names,
+ * PQconndefaults tells before. */
+void hob__db_conninfo_export_service(const char *url) {
+    PQconninfoOption *given = url ? PQconninfoParse(url, NULL) : NULL;
+    const char *service = lookup(given, "service");
+    if (service && setenv("PGSERVICE", service, 1) != 0)
+        hob__log(HOB_LOG_ERROR, "database: no memory for the name of its service");
+    PQconninfoFree(given);
+}
+
 static bool parse(struct hob_db_conninfo *info, const char *url) {
     char *error = NULL;
     if (url) {
@@ -75,13 +86,13 @@ static bool fill(struct hob_db_conninfo *info, const hob_db *db) {
     for (const PQconninfoOption *option = info->given; option && option->keyword; option++)
         if (option->val)
             set(info, option->keyword, option->val);
-    /* An address, or a service named in the URL, whose file libpq reads when it connects, leaves nothing to look up
-     * here. */
     if (!effective(info, "hostaddr"))
         info->host = effective(info, "host");
     info->port = effective(info, "port");
     set(info, "fallback_application_name", db->application_name);
     set(info, "client_encoding", "UTF8");
+    if (!effective(info, "tcp_user_timeout"))
+        set(info, "tcp_user_timeout", SILENCE_MS);
     return set_options(info, db->config, db);
 }
 

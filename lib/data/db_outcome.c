@@ -14,6 +14,7 @@ static const struct {
     {"22021", HOB_OUTCOME_BAD_TEXT},      /* character_not_in_repertoire */
     {"22P05", HOB_OUTCOME_BAD_TEXT},      /* untranslatable_character */
     {"22", HOB_OUTCOME_CHECK},            /* data exceptions */
+    {"25006", HOB_OUTCOME_UNAVAILABLE},   /* read_only_sql_transaction: not the primary, or not any more */
     {"40001", HOB_OUTCOME_SERIALIZATION}, /* serialization_failure */
     {"40P01", HOB_OUTCOME_SERIALIZATION}, /* deadlock_detected */
     {"57014", HOB_OUTCOME_TIMEOUT},       /* query_canceled: statement_timeout */
@@ -44,6 +45,10 @@ bool hob__db_stale_plan(const PGresult *result) {
     return field_is(result, PG_DIAG_SQLSTATE, "0A000") &&
            (!PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION) ||
             field_is(result, PG_DIAG_SOURCE_FUNCTION, "RevalidateCachedQuery"));
+}
+
+bool hob__db_refused_write(const PGresult *result) {
+    return field_is(result, PG_DIAG_SQLSTATE, "25006");
 }
 
 /* By severity where it is told: a foreign server's 08001 does not end our session. */
@@ -86,6 +91,8 @@ static void take_error(const hob_db_call *call, hob_rows *rows) {
         memcpy(rows->sqlstate, sqlstate, strnlen(sqlstate, sizeof rows->sqlstate - 1));
     rows->outcome = hob__db_classify(sqlstate);
     rows->constraint = hob__arena_copy(call->task->arena, hob_text_of(constraint));
+    if (call->tx && call->tx->options.read_only && hob__db_refused_write(call->result))
+        rows->outcome = HOB_OUTCOME_FAILED; /* the program's own fault */
     if (call->tx && hob__db_stale_plan(call->result))
         rows->outcome = HOB_OUTCOME_SERIALIZATION; /* the transaction run again will have it prepared anew */
     log_error(call->result, rows, call->sql);

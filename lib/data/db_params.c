@@ -2,20 +2,26 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/text.h"
 #include "data/db_private.h"
 
-/* pg_type.dat */
-#define OID_BOOL 16
-#define OID_INT8 20
-#define OID_TEXT 25
-#define OID_FLOAT8 701
-#define OID_TEXT_ARRAY 1009
-#define OID_INT8_ARRAY 1016
-#define OID_TIMESTAMPTZ 1184
+#define UUID_BYTES 16
+#define SCRATCH UUID_BYTES /* the longest value that is neither text nor bytes */
+
+/* pg_type.dat: each kind of value, and an array of it. */
+static const struct {
+    Oid oid, array;
+} TYPES[] = {
+    [HOB_PARAM_INT] = {20, 1016},     [HOB_PARAM_TEXT] = {25, 1009},   [HOB_PARAM_BOOL] = {16, 1000},
+    [HOB_PARAM_DOUBLE] = {701, 1022}, [HOB_PARAM_TIME] = {1184, 1185}, [HOB_PARAM_UUID] = {2950, 2951},
+    [HOB_PARAM_BYTEA] = {17, 1001},
+};
 
 #define TEXT_FORMAT 0
 #define BINARY_FORMAT 1
+
+#define ARRAY_HEAD_MAX 20
 
 #define POSTGRES_EPOCH INT64_C(946684800000000) /* 2000-01-01 in microseconds since 1970 */
 
@@ -51,23 +57,137 @@ static uint64_t bits_of(const hob_param *param) {
     }
 }
 
+/* ---- One value ---- */
+
+static bool is_null(const hob_param *value) {
+    switch (value->kind) {
+    case HOB_PARAM_NULL:
+        return true;
+    case HOB_PARAM_TEXT:
+    case HOB_PARAM_UUID:
+    case HOB_PARAM_BYTEA:
+        return !value->text.data;
+    default:
+        return false;
+    }
+}
+
 static bool storable(hob_text text) {
     return !memchr(text.data, '\0', text.size) && hob__utf8_valid_prefix(text) == text.size;
 }
 
-/* array_send's format (arrayfuncs.c): dimensions, whether there are NULLs, element type; length and lower bound;
- * elements. */
-static char *put_array_head(char *at, size_t count, bool nulls, Oid element) {
-    at = put32(at, count > 0);
-    at = put32(at, nulls);
-    at = put32(at, element);
-    if (count == 0)
-        return at;
-    at = put32(at, (uint32_t)count);
-    return put32(at, 1);
+/* Of a value that is not null. */
+static bool good(const hob_param *value) {
+    if (value->kind == HOB_PARAM_TEXT)
+        return storable(value->text);
+    return value->kind != HOB_PARAM_UUID || hob__uuid_valid(value->text);
 }
 
-#define ARRAY_HEAD_MAX 20
+static size_t size_of(const hob_param *value) {
+    switch (value->kind) {
+    case HOB_PARAM_TEXT:
+    case HOB_PARAM_BYTEA:
+        return value->text.size;
+    case HOB_PARAM_UUID:
+        return UUID_BYTES;
+    case HOB_PARAM_BOOL:
+        return 1;
+    default:
+        return sizeof(uint64_t);
+    }
+}
+
+static int digit(char c) {
+    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+static char *put_uuid(char *at, hob_text text) {
+    for (size_t i = 0; i < text.size;) {
+        if (text.data[i] == '-') {
+            i++;
+            continue;
+        }
+        *at++ = (char)(digit(text.data[i]) << 4 | digit(text.data[i + 1]));
+        i += 2;
+    }
+    return at;
+}
+
+/* size_of bytes. */
+static char *put(char *at, const hob_param *value) {
+    switch (value->kind) {
+    case HOB_PARAM_TEXT:
+    case HOB_PARAM_BYTEA:
+        return (char *)memcpy(at, value->text.data, value->text.size) + value->text.size;
+    case HOB_PARAM_UUID:
+        return put_uuid(at, value->text);
+    case HOB_PARAM_BOOL:
+        *at = value->boolean;
+        return at + 1;
+    default:
+        return put64(at, bits_of(value));
+    }
+}
+
+/* ---- Arrays ---- */
+
+static hob_param element_at(const hob_param *array, size_t i) {
+    const void *values = array->array.values;
+    switch (array->element) {
+    case HOB_PARAM_BOOL:
+        return hob_bool(((const bool *)values)[i]);
+    case HOB_PARAM_DOUBLE:
+        return hob_double(((const double *)values)[i]);
+    case HOB_PARAM_TEXT:
+    case HOB_PARAM_UUID:
+    case HOB_PARAM_BYTEA:
+        return (hob_param){.kind = array->element, .text = ((const hob_text *)values)[i]};
+    default:
+        return (hob_param){.kind = array->element, .integer = ((const int64_t *)values)[i]};
+    }
+}
+
+/* GOOD and the bytes that all elements take. */
+static hob_outcome measure(const hob_param *array, size_t *size, bool *nulls) {
+    *size = ARRAY_HEAD_MAX;
+    *nulls = false;
+    if (array->array.count > INT_MAX / sizeof(uint32_t))
+        return HOB_OUTCOME_NO_MEMORY;
+    for (size_t i = 0; i < array->array.count; i++) {
+        hob_param element = element_at(array, i);
+        *size += sizeof(uint32_t);
+        if (is_null(&element))
+            *nulls = true;
+        else if (!good(&element))
+            return HOB_OUTCOME_BAD_TEXT;
+        else
+            *size += size_of(&element);
+        if (*size > INT_MAX)
+            return HOB_OUTCOME_NO_MEMORY;
+    }
+    return HOB_OUTCOME_GOOD;
+}
+
+/* array_send's format (arrayfuncs.c): dimensions, whether there are NULLs, element type; length and lower bound;
+ * elements. */
+static char *put_array(char *at, const hob_param *array, bool nulls) {
+    size_t count = array->array.count;
+    at = put32(at, count > 0);
+    at = put32(at, nulls);
+    at = put32(at, TYPES[array->element].oid);
+    if (count > 0)
+        at = put32(put32(at, (uint32_t)count), 1);
+    for (size_t i = 0; i < count; i++) {
+        hob_param element = element_at(array, i);
+        if (is_null(&element))
+            at = put32(at, UINT32_MAX); /* -1 */
+        else
+            at = put(put32(at, (uint32_t)size_of(&element)), &element);
+    }
+    return at;
+}
+
+/* ---- Parameters ---- */
 
 typedef struct encoding {
     hob_arena *arena;
@@ -82,92 +202,48 @@ static void set(encoding *e, Oid type, int format, const char *value, size_t len
     e->out->lengths[e->at] = (int)length;
 }
 
-/* libpq takes text up to its NUL, so it is copied. */
-static hob_outcome encode_text(encoding *e, hob_text text) {
-    if (text.data && !storable(text))
-        return HOB_OUTCOME_BAD_TEXT;
-    if (text.size > INT_MAX)
-        return HOB_OUTCOME_NO_MEMORY;
-    hob_text copy = hob__arena_copy(e->arena, text);
-    if (text.data && !copy.data)
-        return HOB_OUTCOME_NO_MEMORY;
-    set(e, 0, TEXT_FORMAT, copy.data, copy.size);
-    return HOB_OUTCOME_GOOD;
-}
-
-static hob_outcome encode_ints(encoding *e, const int64_t *values, size_t count) {
+static hob_outcome encode_array(encoding *e, const hob_param *array) {
     size_t size;
-    if (__builtin_mul_overflow(count, sizeof(uint32_t) + sizeof(int64_t), &size) || size > INT_MAX - ARRAY_HEAD_MAX)
-        return HOB_OUTCOME_NO_MEMORY;
-    char *block = hob__arena_alloc(e->arena, size + ARRAY_HEAD_MAX);
-    if (!block)
-        return HOB_OUTCOME_NO_MEMORY;
-    char *at = put_array_head(block, count, false, OID_INT8);
-    for (size_t i = 0; i < count; i++)
-        at = put64(put32(at, sizeof(int64_t)), (uint64_t)values[i]);
-    set(e, OID_INT8_ARRAY, BINARY_FORMAT, block, (size_t)(at - block));
-    return HOB_OUTCOME_GOOD;
-}
-
-/* GOOD and the bytes that all elements take. */
-static hob_outcome measure_texts(const hob_text *values, size_t count, size_t *size, bool *nulls) {
-    *size = 0;
-    for (size_t i = 0; i < count; i++) {
-        *nulls |= !values[i].data;
-        if (values[i].data && !storable(values[i]))
-            return HOB_OUTCOME_BAD_TEXT;
-        *size += sizeof(uint32_t) + (values[i].data ? values[i].size : 0);
-        if (*size > INT_MAX - ARRAY_HEAD_MAX)
-            return HOB_OUTCOME_NO_MEMORY;
-    }
-    return HOB_OUTCOME_GOOD;
-}
-
-static hob_outcome encode_texts(encoding *e, const hob_text *values, size_t count) {
-    size_t size;
-    bool nulls = false;
-    hob_outcome outcome = measure_texts(values, count, &size, &nulls);
+    bool nulls;
+    hob_outcome outcome = measure(array, &size, &nulls);
     if (outcome != HOB_OUTCOME_GOOD)
         return outcome;
-    char *block = hob__arena_alloc(e->arena, size + ARRAY_HEAD_MAX);
+    char *block = hob__arena_alloc(e->arena, size);
     if (!block)
         return HOB_OUTCOME_NO_MEMORY;
-    char *at = put_array_head(block, count, nulls, OID_TEXT);
-    for (size_t i = 0; i < count; i++) {
-        at = put32(at, values[i].data ? (uint32_t)values[i].size : UINT32_MAX); /* -1: NULL */
-        if (values[i].data)
-            at = (char *)memcpy(at, values[i].data, values[i].size) + values[i].size;
-    }
-    set(e, OID_TEXT_ARRAY, BINARY_FORMAT, block, (size_t)(at - block));
+    set(e, TYPES[array->element].array, BINARY_FORMAT, block, (size_t)(put_array(block, array, nulls) - block));
     return HOB_OUTCOME_GOOD;
 }
 
-/* scratch: 8 bytes for the value. */
+/* Its type is left to the server, so it can be anything that is written as text. libpq takes it up to its NUL, so it is
+ * copied. */
+static hob_outcome encode_text(encoding *e, hob_text text) {
+    hob_text copy = hob__arena_copy(e->arena, text);
+    set(e, 0, TEXT_FORMAT, copy.data, copy.size);
+    return copy.data ? HOB_OUTCOME_GOOD : HOB_OUTCOME_NO_MEMORY;
+}
+
 static hob_outcome encode(encoding *e, const hob_param *param, char *scratch) {
-    static const Oid types[] = {
-        [HOB_PARAM_INT] = OID_INT8, [HOB_PARAM_DOUBLE] = OID_FLOAT8, [HOB_PARAM_TIME] = OID_TIMESTAMPTZ};
-    switch (param->kind) {
-    case HOB_PARAM_NULL:
-        set(e, 0, TEXT_FORMAT, NULL, 0);
+    if (param->kind == HOB_PARAM_ARRAY)
+        return encode_array(e, param);
+    if (is_null(param)) {
+        bool typed = param->kind == HOB_PARAM_UUID || param->kind == HOB_PARAM_BYTEA;
+        set(e, typed ? TYPES[param->kind].oid : 0, TEXT_FORMAT, NULL, 0);
         return HOB_OUTCOME_GOOD;
-    case HOB_PARAM_INT:
-    case HOB_PARAM_DOUBLE:
-    case HOB_PARAM_TIME:
-        put64(scratch, bits_of(param));
-        set(e, types[param->kind], BINARY_FORMAT, scratch, sizeof(uint64_t));
-        return HOB_OUTCOME_GOOD;
-    case HOB_PARAM_BOOL:
-        *scratch = param->boolean;
-        set(e, OID_BOOL, BINARY_FORMAT, scratch, 1);
-        return HOB_OUTCOME_GOOD;
-    case HOB_PARAM_TEXT:
-        return encode_text(e, param->text);
-    case HOB_PARAM_INTS:
-        return encode_ints(e, param->array.values, param->array.count);
-    case HOB_PARAM_TEXTS:
-        return encode_texts(e, param->array.values, param->array.count);
     }
-    return HOB_OUTCOME_FAILED;
+    if (!good(param))
+        return HOB_OUTCOME_BAD_TEXT;
+    if (size_of(param) > INT_MAX)
+        return HOB_OUTCOME_NO_MEMORY;
+    if (param->kind == HOB_PARAM_TEXT)
+        return encode_text(e, param->text);
+    const char *bytes = param->text.data;
+    if (param->kind != HOB_PARAM_BYTEA) {
+        (void)put(scratch, param);
+        bytes = scratch;
+    }
+    set(e, TYPES[param->kind].oid, BINARY_FORMAT, bytes, size_of(param));
+    return HOB_OUTCOME_GOOD;
 }
 
 hob_outcome hob__db_encode(hob_arena *arena, const hob_param *params, size_t count, hob_db_params *out) {
@@ -176,19 +252,19 @@ hob_outcome hob__db_encode(hob_arena *arena, const hob_param *params, size_t cou
         return HOB_OUTCOME_FAILED;
     if (count == 0)
         return HOB_OUTCOME_GOOD;
-    size_t each = sizeof(char *) + sizeof(uint64_t) + sizeof(Oid) + 2 * sizeof(int);
+    size_t each = sizeof(char *) + SCRATCH + sizeof(Oid) + 2 * sizeof(int);
     char *block = hob__arena_alloc(arena, count * each);
     if (!block)
         return HOB_OUTCOME_NO_MEMORY;
     out->count = (int)count;
     out->values = (const char **)block;
     char *scratch = (char *)(out->values + count);
-    out->types = (Oid *)(scratch + count * sizeof(uint64_t));
+    out->types = (Oid *)(scratch + count * SCRATCH);
     out->lengths = (int *)(out->types + count);
     out->formats = out->lengths + count;
     encoding e = {.arena = arena, .out = out};
     hob_outcome outcome = HOB_OUTCOME_GOOD;
     for (; e.at < out->count && outcome == HOB_OUTCOME_GOOD; e.at++)
-        outcome = encode(&e, &params[e.at], scratch + (size_t)e.at * sizeof(uint64_t));
+        outcome = encode(&e, &params[e.at], scratch + (size_t)e.at * SCRATCH);
     return outcome;
 }

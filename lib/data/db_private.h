@@ -20,13 +20,18 @@
 #include "data/db.h"
 #include "run/loop.h"
 
+#ifndef HOB_DB_BATCH /* 1, to measure what batches bring */
 #define HOB_DB_BATCH 32
+#endif
 #define HOB_DB_BATCH_TIME (10 * HOB_MS) /* a batch that is expected to run this long is full */
 #define HOB_DB_QUICK (2 * HOB_MS)       /* statements that run longer are not batched with others */
 #define HOB_DB_STATEMENTS 1024          /* known at most; what comes beyond runs unprepared and alone */
 #define HOB_DB_PARAMS 65535             /* PostgreSQL's own limit */
 #define HOB_DB_CONNECT_TIME (5 * HOB_S)
-#define HOB_DB_PATIENCE HOB_S /* how long calls wait for a first attempt to connect */
+#define HOB_DB_READ_ONLY_AGE HOB_S /* younger connections are not replaced when the server takes no writes */
+#define HOB_DB_PATIENCE HOB_S      /* how long calls wait for a first attempt to connect */
+/* While requests are refused: between attempts to connect, and how long a second one beside the first may take. */
+#define HOB_DB_SOON (500 * HOB_MS)
 
 typedef struct hob_db_connection hob_db_connection;
 typedef struct hob_db_statement hob_db_statement;
@@ -87,18 +92,19 @@ struct hob_db_call {
         HOB_DB_DONE     /* nobody but its task knows it */
     } state;
     bool write;
-    bool commit;     /* COMMIT itself */
-    bool alone;      /* under a Sync of its own: it was aborted by another's failure */
-    bool lost;       /* was sent on a connection that broke */
-    bool reprepared; /* was sent with a plan that had gone stale */
-    bool waited;     /* found no idle connection */
+    bool commit;         /* COMMIT itself */
+    bool alone;          /* under a Sync of its own: it was aborted by another's failure */
+    bool lost;           /* was sent on a connection that broke */
+    bool reprepared;     /* was sent with a plan that had gone stale */
+    int64_t waits_since; /* found no idle connection then; 0: did not have to wait */
 };
 
 typedef TAILQ_HEAD(hob_db_transactions, hob_db_tx_state) hob_db_transactions;
 
 void hob__db_call_end(hob_db_call *call, hob_outcome outcome);   /* DONE; wakes its task */
 void hob__db_call_again(hob_db_call *call, hob_db_calls *queue); /* WAITING, before all others */
-void hob__db_calls_refuse(hob_db_calls *queue);                  /* UNAVAILABLE, all of them */
+void hob__db_calls_refuse(hob_db *db, hob_db_calls *queue);      /* UNAVAILABLE, all of them */
+void hob__db_call_waits_no_longer(hob_db *db, hob_db_call *call);
 /* Enqueues and waits; the call is DONE, or forgotten by all, when it returns. */
 hob_outcome hob__db_call_run(hob_db *db, hob_db_call *call) HOB_MUST_CHECK;
 /* Fills a call; GOOD, or why it can't be sent. */
@@ -145,8 +151,10 @@ struct hob_db_connection {
     hob_timer timer;  /* connect time; then idle time, lifetime */
     hob_task task;    /* while RESOLVING */
     struct hob_db_conninfo *info;
-    hob_db_tx_state *tx; /* that holds it */
-    int64_t idle_since, idle_time, expires;
+    hob_db_tx_state *tx;  /* that holds it */
+    int64_t connect_time; /* how long it may take */
+    int64_t opened, idle_since, idle_time, expires;
+    bool read_only; /* a server took no writes: this one's may be the wrong one by now */
     /* the batch under way */
     hob_db_slot slots[HOB_DB_SLOTS];
     size_t slot_count, slot_next;
@@ -159,6 +167,8 @@ struct hob_db_connection {
 
 void hob__db_connection_start(hob_db_connection *connection);
 bool hob__db_connection_quiet(const hob_db_connection *connection); /* the server has not said anything unasked */
+#define HOB_DB_TAKES_NO_WRITES "its server takes no writes"
+bool hob__db_connection_outlived(const hob_db_connection *connection); /* its server takes no writes: to be replaced */
 /* Its batch or transaction is over: HELD, IDLE or closed. */
 void hob__db_connection_rest(hob_db_connection *connection);
 /* Gives its calls back and closes it, to be opened again. said: the server told us that it ends the session, so what it
@@ -169,6 +179,7 @@ void hob__db_connection_set(hob_db_connection *connection, hob_db_state state);
 /* Sends what libpq holds and watches for what comes; false: lost. */
 bool hob__db_connection_flush(hob_db_connection *connection);
 
+void hob__db_conninfo_export_service(const char *url); /* before any thread starts: it changes the environment */
 struct hob_db_conninfo *hob__db_conninfo_new(const hob_db *db) HOB_MUST_CHECK; /* NULL: bad DATABASE_URL, no memory */
 bool hob__db_conninfo_has_names(struct hob_db_conninfo *info);
 /* false: none of the hosts has an address. */
@@ -189,6 +200,7 @@ void hob__db_batch_forget(hob_db_call *call); /* of a SENT call: its task waits 
 
 hob_outcome hob__db_classify(const char *sqlstate); /* NULL: none */
 bool hob__db_stale_plan(const PGresult *result);    /* it must be prepared anew */
+bool hob__db_refused_write(const PGresult *result); /* the session or its transaction is read-only */
 bool hob__db_session_ended(const PGresult *result); /* the server's last word on this connection */
 /* Takes the call's result, if any, into rows of the task's arena; logs what nobody but the log is told. */
 hob_rows *hob__db_rows(hob_db_call *call, hob_outcome outcome) HOB_MUST_CHECK;
@@ -232,6 +244,8 @@ struct hob_db {
     bool closing;
     unsigned failures; /* to connect, one after the other */
     int64_t retry_at, patience_ends;
+    int64_t soon; /* the earliest next attempt when somebody asks */
+    bool wanted;  /* somebody was refused in this turn */
     hob_timer retry;
     hob_db_statement *statements[HOB_DB_BUCKETS];
     uint32_t statement_count;
@@ -244,6 +258,8 @@ size_t hob__db_open(const hob_db *db); /* connections */
 size_t hob__db_connecting(const hob_db *db);
 hob_db_connection *hob__db_idle_connection(hob_db *db); /* a sound one; NULL: none */
 bool hob__db_unavailable(const hob_db *db);             /* no use waiting */
+void hob__db_wanted(hob_db *db);             /* somebody is refused: it is asked again sooner than the back-off says */
+void hob__db_read_only(hob_db *db);          /* a server refused a write: connections of some age are replaced */
 int64_t hob__db_wait_ends(const hob_db *db); /* for a call that is not sent: when to look again whether it is */
 void hob__db_connected(hob_db_connection *connection); /* IDLE */
 void hob__db_connect_failed(hob_db_connection *connection, const char *why);

@@ -58,6 +58,13 @@ static hob_outcome give_up(hob_db *db, hob_wake wake) {
     return hob__db_open(db) == 0 ? HOB_OUTCOME_UNAVAILABLE : HOB_OUTCOME_NO_FREE_CONNECTION;
 }
 
+static hob_wake wait_in_queue(hob_db *db, hob_task *task) {
+    int64_t since = hob__clock_ns();
+    hob_wake wake = hob__task_park(task, hob__db_wait_ends(db));
+    db->counters.wait_ns += (uint64_t)(hob__clock_ns() - since);
+    return wake;
+}
+
 /* A connection that is lost before the task woke to it is asked for again. */
 static hob_outcome wait_for_connection(hob_db *db, hob_db_tx_state *tx) {
     hob_task *task = tx->task;
@@ -66,8 +73,9 @@ static hob_outcome wait_for_connection(hob_db *db, hob_db_tx_state *tx) {
             TAILQ_INSERT_TAIL(&db->begins, tx, link);
             tx->queued = true;
             hob__db_begins_serve(db);
+            db->counters.waits += tx->queued;
         }
-        hob_wake wake = tx->connection ? HOB_WAKE_READY : hob__task_park(task, hob__db_wait_ends(db));
+        hob_wake wake = tx->connection ? HOB_WAKE_READY : wait_in_queue(db, task);
         bool over = task->deadline <= hob__clock_ns() || hob__db_open(db) == 0;
         if (tx->queued && (wake == HOB_WAKE_CANCELLED || (wake == HOB_WAKE_TIMEOUT && over))) {
             dequeue(tx);
@@ -78,9 +86,14 @@ static hob_outcome wait_for_connection(hob_db *db, hob_db_tx_state *tx) {
 }
 
 hob_db_tx_state *hob__db_begin(hob_db *db, hob_task *task, hob_tx_options options, hob_outcome *outcome) {
+    if (hob__db_unavailable(db)) {
+        hob__db_wanted(db);
+        *outcome = HOB_OUTCOME_UNAVAILABLE;
+        return NULL;
+    }
     hob_db_tx_state *tx = hob__arena_calloc(task->arena, 1, sizeof *tx);
-    if (!tx || hob__db_unavailable(db)) {
-        *outcome = tx ? HOB_OUTCOME_UNAVAILABLE : HOB_OUTCOME_NO_MEMORY;
+    if (!tx) {
+        *outcome = HOB_OUTCOME_NO_MEMORY;
         return NULL;
     }
     *tx = (hob_db_tx_state){.db = db, .task = task, .options = options};
@@ -111,7 +124,7 @@ hob_outcome hob__db_tx_outcome(const hob_db_tx_state *tx) {
 }
 
 void hob__db_tx_detach(hob_db_tx_state *tx) {
-    hob__db_calls_refuse(&tx->calls);
+    hob__db_calls_refuse(tx->db, &tx->calls);
     tx->connection->tx = NULL;
     tx->connection = NULL;
     tx->db->held--;

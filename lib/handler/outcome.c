@@ -50,6 +50,14 @@ static int foreign_key_violation(hob_ctx *c, const hob_rows *rows, const hob_fie
     return hob_problem(c, 422, "the body refers to something that does not exist");
 }
 
+/* No Retry-After, and nothing that a client would take for "try again": that might do it twice. */
+static int outcome_unknown(hob_ctx *c) {
+    static const hob_problem_type type = {.uri = "urn:hob:outcome-unknown", .title = "Outcome Unknown"};
+    return hob__response_problem_typed(c->response, c->arena, &type, 503, c->request->id,
+                                       HOB_TEXT("the database was lost before it told whether the change was made"),
+                                       NULL);
+}
+
 int hob_rows_status(hob_ctx *c, const hob_rows *rows, const hob_field *fields) {
     switch (rows->outcome) {
     case HOB_OUTCOME_GOOD:
@@ -71,7 +79,7 @@ int hob_rows_status(hob_ctx *c, const hob_rows *rows, const hob_field *fields) {
     case HOB_OUTCOME_NO_FREE_CONNECTION:
         return hob_unavailable(c, RETRY_AFTER_DATABASE_S, "the database cannot be reached at the moment");
     case HOB_OUTCOME_UNKNOWN:
-        return hob_unavailable(c, RETRY_AFTER_DATABASE_S, "it is not known whether the change was made");
+        return outcome_unknown(c);
     case HOB_OUTCOME_NO_MEMORY:
         return hob_unavailable(c, RETRY_AFTER_DATABASE_S, "out of memory");
     case HOB_OUTCOME_FAILED:

@@ -57,14 +57,14 @@ static hob_text errors_member(hob_arena *arena, json_object *errors) {
     return hob__arena_format(arena, ",\"errors\":" HOB_FMT, HOB_ARG(list));
 }
 
-int hob__response_problem_with(hob_response *response, hob_arena *arena, int status, hob_text instance, hob_text detail,
-                               json_object *errors) {
+int hob__response_problem_typed(hob_response *response, hob_arena *arena, const hob_problem_type *type, int status,
+                                hob_text instance, hob_text detail, json_object *errors) {
     hob_text detail_member = string_member(arena, "detail", detail);
     hob_text instance_member = string_member(arena, "instance", instance);
     hob_text more = errors_member(arena, errors);
-    const char *title = hob__status_phrase(status);
+    const char *title = type->title ? type->title : hob__status_phrase(status);
     hob_text body = hob__arena_format(
-        arena, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d" HOB_FMT HOB_FMT HOB_FMT "}",
+        arena, "{\"type\":\"%s\",\"title\":\"%s\",\"status\":%d" HOB_FMT HOB_FMT HOB_FMT "}", type->uri,
         *title ? title : "Error", status, HOB_ARG(detail_member), HOB_ARG(instance_member), HOB_ARG(more));
     if (hob__arena_failed(arena))
         return hob__response_out_of_memory(response, instance);
@@ -73,6 +73,12 @@ int hob__response_problem_with(hob_response *response, hob_arena *arena, int sta
     response->body = body;
     response->problem_detail = detail;
     return status;
+}
+
+int hob__response_problem_with(hob_response *response, hob_arena *arena, int status, hob_text instance, hob_text detail,
+                               json_object *errors) {
+    static const hob_problem_type blank = {.uri = "about:blank"};
+    return hob__response_problem_typed(response, arena, &blank, status, instance, detail, errors);
 }
 
 int hob__response_problem(hob_response *response, hob_arena *arena, int status, hob_text instance, hob_text detail) {

@@ -35,6 +35,7 @@ typedef enum hob_request_fault {
     HOB_REQUEST_NO_MEMORY     /* 503 */
 } hob_request_fault;
 
+#define HOB_REQUEST_ID_MAX 64
 #define HOB_ENCODED_SLASH '\xff' /* no byte of UTF-8 */
 
 typedef struct hob_request {
@@ -49,15 +50,16 @@ typedef struct hob_request {
     hob_pair *headers; /* names in lower case with '-': "content-type" */
     size_t header_count;
     hob_text body;
-    hob_text content_type;      /* no text when absent or empty */
-    hob_text peer;              /* REMOTE_ADDR */
-    hob_text client;            /* peer, until hob_real_ip finds a better one */
-    hob_text id;                /* set by hob_request_id */
-    char own_id[HOB_UUID_SIZE]; /* where the id is kept when the client gave none: it must not need memory */
-    int64_t started;            /* monotonic ns: when its first byte was read */
-    int64_t content_length;     /* -1: until the end of the body (absent, empty or -1) */
-    bool truncated_parameters;  /* what came was not whole: never run */
+    hob_text content_type;               /* no text when absent or empty */
+    hob_text peer;                       /* REMOTE_ADDR */
+    hob_text client;                     /* peer, until hob_real_ip finds a better one */
+    hob_text id;                         /* set by hob_request_id */
+    char own_id[HOB_REQUEST_ID_MAX + 1]; /* where hob_request_id keeps it: it must not need memory */
+    int64_t started;                     /* monotonic ns: when its first byte was read */
+    int64_t content_length;              /* -1: until the end of the body (absent, empty or -1) */
+    bool truncated_parameters;           /* what came was not whole: never run */
     hob_request_fault fault;
+    const struct hob_route_info *route; /* NULL until one is found (http/serve.c) */
 } hob_request;
 
 /* Indexes a CGI environment (RFC 3875; "NAME=value" strings, NULL-terminated, which must outlive the request) into

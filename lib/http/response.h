@@ -42,6 +42,12 @@ int hob__response_problem(hob_response *response, hob_arena *arena, int status, 
 /* The same with "errors": an array of {"pointer","detail"}; errors may be NULL, borrowed. */
 int hob__response_problem_with(hob_response *response, hob_arena *arena, int status, hob_text instance, hob_text detail,
                                json_object *errors);
+/* A problem with a type of its own: what it means goes beyond its status. */
+typedef struct hob_problem_type {
+    const char *uri, *title; /* title NULL: the status's phrase */
+} hob_problem_type;
+int hob__response_problem_typed(hob_response *response, hob_arena *arena, const hob_problem_type *type, int status,
+                                hob_text instance, hob_text detail, json_object *errors);
 /* Replaces whatever has been answered by a 503 that needs no memory, and logs it once. */
 int hob__response_out_of_memory(hob_response *response, hob_text instance);
 

@@ -86,6 +86,7 @@ static void find_route(const hob_application *application, const hob_request *re
 void hob__serve(const hob_application *application, hob_ctx *ctx, hob_match *match) {
     find_route(application, ctx->request, match);
     ctx->match = match;
+    ctx->request->route = match->route;
     hob_chain chain = chain_for(application, ctx);
     (void)hob__settle(ctx, hob_next(ctx, &chain));
 }

@@ -30,36 +30,71 @@ size_t hob_rows_count(const hob_rows *rows) {
     return rows && rows->result ? (size_t)PQntuples(rows->result) : 0;
 }
 
-/* The column's number when there is a value, else -1. */
-static int find_value(const hob_rows *rows, size_t row, const char *column) {
-    if (row >= hob_rows_count(rows))
-        return -1;
-    int number = column_number(rows->result, column);
-    if (number < 0)
-        hob__log(HOB_LOG_ERROR, "a query's result has no column \"%s\"", column);
-    else if (PQgetisnull(rows->result, (int)row, number))
-        number = -1;
-    return number;
-}
-
 static hob_text value_at(const PGresult *result, int row, int number) {
     return (hob_text){PQgetvalue(result, row, number), (size_t)PQgetlength(result, row, number)};
 }
 
+/* One value as it lies in the result. */
+typedef struct found {
+    const char *column;
+    Oid oid;
+    hob_text bytes;
+} found;
+
+/* false: there is no value. */
+static bool find(const hob_rows *rows, size_t row, const char *column, found *out) {
+    if (row >= hob_rows_count(rows))
+        return false;
+    const PGresult *result = rows->result;
+    int number = column_number(result, column);
+    if (number < 0)
+        hob__log(HOB_LOG_ERROR, "a query's result has no column \"%s\"", column);
+    if (number < 0 || PQgetisnull(result, (int)row, number))
+        return false;
+    *out = (found){column, PQftype(result, number), value_at(result, (int)row, number)};
+    return true;
+}
+
+static void complain(const found *value, const char *wanted) {
+    hob__log(HOB_LOG_ERROR, "column \"%s\" is of type %s (%u), which is no %s", value->column,
+             hob__value_type_name(value->oid), value->oid, wanted);
+}
+
 bool hob_rows_null(const hob_rows *rows, size_t row, const char *column) {
-    return find_value(rows, row, column) < 0;
+    found value;
+    return !find(rows, row, column, &value);
 }
 
 int64_t hob_rows_int(const hob_rows *rows, size_t row, const char *column) {
-    int number = find_value(rows, row, column);
-    int64_t value = 0;
-    if (number < 0)
-        return 0;
-    Oid oid = PQftype(rows->result, number);
-    hob_text bytes = value_at(rows->result, (int)row, number);
-    if (!hob__value_int(oid, bytes.data, bytes.size, &value))
-        hob__log(HOB_LOG_ERROR, "column \"%s\" of type %u holds no integer", column, oid);
-    return value;
+    found value;
+    int64_t out = 0;
+    if (find(rows, row, column, &value) && !hob__value_int(value.oid, value.bytes.data, value.bytes.size, &out))
+        complain(&value, "integer");
+    return out;
+}
+
+bool hob_rows_bool(const hob_rows *rows, size_t row, const char *column) {
+    found value;
+    bool out = false;
+    if (find(rows, row, column, &value) && !hob__value_bool(value.oid, value.bytes.data, value.bytes.size, &out))
+        complain(&value, "bool");
+    return out;
+}
+
+double hob_rows_double(const hob_rows *rows, size_t row, const char *column) {
+    found value;
+    double out = 0;
+    if (find(rows, row, column, &value) && !hob__value_double(value.oid, value.bytes.data, value.bytes.size, &out))
+        complain(&value, "float4 or float8");
+    return out;
+}
+
+int64_t hob_rows_time(const hob_rows *rows, size_t row, const char *column) {
+    found value;
+    int64_t out = 0;
+    if (find(rows, row, column, &value) && !hob__value_time(value.oid, value.bytes.data, value.bytes.size, &out))
+        complain(&value, "time");
+    return out;
 }
 
 /* Lives in the result, as everything hob_rows_text returns. */
@@ -74,18 +109,26 @@ static hob_text uuid_in(PGresult *result, const char *value) {
 }
 
 hob_text hob_rows_text(const hob_rows *rows, size_t row, const char *column) {
-    int number = find_value(rows, row, column);
-    if (number < 0)
+    found value;
+    if (!find(rows, row, column, &value))
         return (hob_text){NULL, 0};
-    Oid oid = PQftype(rows->result, number);
-    hob_text bytes = value_at(rows->result, (int)row, number);
-    if (hob__value_is_text(oid) || oid == HOB_OID_JSON)
-        return bytes;
-    if (oid == HOB_OID_JSONB && bytes.size > 0)
-        return (hob_text){bytes.data + 1, bytes.size - 1}; /* behind the version */
-    if (oid == HOB_OID_UUID && bytes.size == HOB_UUID_BYTES)
-        return uuid_in(rows->result, bytes.data);
-    hob__log(HOB_LOG_ERROR, "column \"%s\" of type %u holds no text", column, oid);
+    if (hob__value_is_text(value.oid) || value.oid == HOB_OID_JSON)
+        return value.bytes;
+    if (value.oid == HOB_OID_JSONB && value.bytes.size > 0)
+        return (hob_text){value.bytes.data + 1, value.bytes.size - 1}; /* behind the version */
+    if (value.oid == HOB_OID_UUID && value.bytes.size == HOB_UUID_BYTES)
+        return uuid_in(rows->result, value.bytes.data);
+    complain(&value, "text");
+    return (hob_text){NULL, 0};
+}
+
+hob_text hob_rows_bytea(const hob_rows *rows, size_t row, const char *column) {
+    found value;
+    if (!find(rows, row, column, &value))
+        return (hob_text){NULL, 0};
+    if (value.oid == HOB_OID_BYTEA)
+        return value.bytes;
+    complain(&value, "bytea");
     return (hob_text){NULL, 0};
 }
 
@@ -194,7 +237,8 @@ static void resolve(column *column, const PGresult *result, const hob_field *fie
     if (PQfformat(result, column->number) == 1 || hob__value_is_text(oid))
         column->write = hob__value_writer(field->type, oid);
     if (!column->write)
-        hob__log(HOB_LOG_ERROR, "column \"%s\" of type %u does not fit field \"%s\"", name, oid, field->name);
+        hob__log(HOB_LOG_ERROR, "column \"%s\" of type %s (%u) does not fit field \"%s\"", name,
+                 hob__value_type_name(oid), oid, field->name);
 }
 
 static rows_node *new_node(hob_arena *arena, const PGresult *result, size_t first, size_t count,

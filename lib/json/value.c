@@ -23,22 +23,69 @@ static bool time_of(const char *value, size_t size, int64_t *us_since_1970) {
     return us != INT64_MIN && !__builtin_add_overflow(us, US_TO_2000, us_since_1970);
 }
 
-bool hob__value_int(Oid oid, const char *value, size_t size, int64_t *out) {
-    switch (oid) {
-    case HOB_OID_BOOL:
-    case HOB_OID_INT2:
-    case HOB_OID_INT4:
-    case HOB_OID_INT8:
-        *out = load(value, size);
-        return true;
-    case HOB_OID_TIMESTAMP:
-    case HOB_OID_TIMESTAMPTZ:
-        if (!time_of(value, size, out))
-            *out = 0;
-        return true;
-    default:
-        return false;
+static double float_of(const char *value, size_t size) {
+    int64_t bits = load(value, size);
+    if (size == sizeof(float)) {
+        uint32_t half = (uint32_t)bits;
+        float real;
+        memcpy(&real, &half, sizeof real);
+        return (double)real;
     }
+    double real;
+    memcpy(&real, &bits, sizeof real);
+    return real;
+}
+
+bool hob__value_int(Oid oid, const char *value, size_t size, int64_t *out) {
+    if (oid != HOB_OID_INT2 && oid != HOB_OID_INT4 && oid != HOB_OID_INT8)
+        return false;
+    *out = load(value, size);
+    return true;
+}
+
+bool hob__value_bool(Oid oid, const char *value, size_t size, bool *out) {
+    if (oid != HOB_OID_BOOL)
+        return false;
+    *out = load(value, size) != 0;
+    return true;
+}
+
+bool hob__value_double(Oid oid, const char *value, size_t size, double *out) {
+    if (oid != HOB_OID_FLOAT4 && oid != HOB_OID_FLOAT8)
+        return false;
+    *out = float_of(value, size);
+    return true;
+}
+
+bool hob__value_time(Oid oid, const char *value, size_t size, int64_t *out) {
+    if (oid != HOB_OID_TIMESTAMP && oid != HOB_OID_TIMESTAMPTZ)
+        return false;
+    if (!time_of(value, size, out))
+        *out = 0;
+    return true;
+}
+
+static const struct {
+    Oid oid;
+    const char *name;
+} NAMES[] = {
+    {HOB_OID_BOOL, "bool"},           {HOB_OID_BYTEA, "bytea"},
+    {HOB_OID_NAME, "name"},           {HOB_OID_INT8, "int8"},
+    {HOB_OID_INT2, "int2"},           {HOB_OID_INT4, "int4"},
+    {HOB_OID_TEXT, "text"},           {HOB_OID_JSON, "json"},
+    {HOB_OID_FLOAT4, "float4"},       {HOB_OID_FLOAT8, "float8"},
+    {HOB_OID_UNKNOWN, "unknown"},     {HOB_OID_BPCHAR, "bpchar"},
+    {HOB_OID_VARCHAR, "varchar"},     {HOB_OID_DATE, "date"},
+    {HOB_OID_TIMESTAMP, "timestamp"}, {HOB_OID_TIMESTAMPTZ, "timestamptz"},
+    {HOB_OID_NUMERIC, "numeric"},     {HOB_OID_UUID, "uuid"},
+    {HOB_OID_JSONB, "jsonb"},
+};
+
+const char *hob__value_type_name(Oid oid) {
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (NAMES[i].oid == oid)
+            return NAMES[i].name;
+    return "another type";
 }
 
 bool hob__value_is_text(Oid oid) {
@@ -73,16 +120,7 @@ static bool write_bool(struct printbuf *out, const char *value, size_t size) {
 }
 
 static bool write_float(struct printbuf *out, const char *value, size_t size) {
-    if (size == sizeof(float)) {
-        uint32_t bits = (uint32_t)load(value, size);
-        float real;
-        memcpy(&real, &bits, sizeof real);
-        return hob__put_double(out, (double)real);
-    }
-    int64_t bits = load(value, size);
-    double real;
-    memcpy(&real, &bits, sizeof real);
-    return hob__put_double(out, real);
+    return hob__put_double(out, float_of(value, size));
 }
 
 static bool write_time(struct printbuf *out, const char *value, size_t size) {

@@ -10,6 +10,7 @@
 /* Of src/include/catalog/pg_type.dat; they never change. */
 enum {
     HOB_OID_BOOL = 16,
+    HOB_OID_BYTEA = 17,
     HOB_OID_NAME = 19,
     HOB_OID_INT8 = 20,
     HOB_OID_INT2 = 21,
@@ -21,8 +22,10 @@ enum {
     HOB_OID_UNKNOWN = 705,
     HOB_OID_BPCHAR = 1042,
     HOB_OID_VARCHAR = 1043,
+    HOB_OID_DATE = 1082,
     HOB_OID_TIMESTAMP = 1114,
     HOB_OID_TIMESTAMPTZ = 1184,
+    HOB_OID_NUMERIC = 1700,
     HOB_OID_UUID = 2950,
     HOB_OID_JSONB = 3802,
     HOB_OID_FIRST_CUSTOM = 16384 /* enums and extensions' types, citext among them; taken for text */
@@ -37,9 +40,14 @@ typedef bool hob_value_writer(struct printbuf *out, const char *value, size_t si
 /* The one that writes the type as a field of that type; NULL when it does not fit. */
 hob_value_writer *hob__value_writer(hob_type type, Oid oid);
 
-/* Integers, booleans as 0 and 1, times in microseconds since 1970, infinity as 0; false for any other type. */
+/* Each reads one type of value; false when oid is of another. size is that of the type. */
 bool hob__value_int(Oid oid, const char *value, size_t size, int64_t *out) HOB_MUST_CHECK;
+bool hob__value_bool(Oid oid, const char *value, size_t size, bool *out) HOB_MUST_CHECK;
+bool hob__value_double(Oid oid, const char *value, size_t size, double *out) HOB_MUST_CHECK;
+/* Microseconds since 1970 UTC; infinity is 0. */
+bool hob__value_time(Oid oid, const char *value, size_t size, int64_t *out) HOB_MUST_CHECK;
 bool hob__value_is_text(Oid oid);                                /* the bytes are the text */
 void hob__uuid_text(const char *value, char out[HOB_UUID_TEXT]); /* not terminated */
+const char *hob__value_type_name(Oid oid);                       /* for messages: "text", or "another type" */
 
 #endif

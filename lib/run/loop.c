@@ -11,6 +11,9 @@
 #include "base/log.h"
 #include "run/loop_private.h"
 
+#define LONG_TURN (100 * HOB_MS)
+#define MOST_LOOKS 64
+
 static void on_signal_event(hob_watch *watch, uint32_t events) {
     (void)events;
     hob_loop *loop = (hob_loop *)((char *)watch - offsetof(hob_loop, signal_watch));
@@ -97,23 +100,31 @@ static int wait_in_ns(hob_loop *loop, int64_t ns) {
     return wait_in_ms(loop, ns);
 }
 
-static int64_t wait_length(const hob_loop *loop, int64_t longest) {
+static int64_t wait_length(const hob_loop *loop, int64_t longest, int64_t now) {
     if (loop->ready.first || loop->yielded.first || loop->stopping) {
         return 0;
     }
     if (!loop->timers) {
         return longest;
     }
-    int64_t left = loop->timers->at - hob__clock_ns();
+    int64_t left = loop->timers->at - now;
     return left < 0 ? 0 : left < longest ? left : longest;
 }
 
-static void wait_for_events(hob_loop *loop, int64_t longest) {
-    int count = wait_in_ns(loop, wait_length(loop, longest));
+static void get_events(hob_loop *loop, int64_t longest) {
+    int count = wait_in_ns(loop, longest);
     if (count < 0 && errno != EINTR) {
         hob__log(HOB_LOG_ERROR, "epoll_wait: %s", strerror(errno));
     }
     loop->event_count = count < 0 ? 0 : count;
+}
+
+static void wait_for_events(hob_loop *loop, int64_t longest) {
+    int64_t now = hob__clock_ns();
+    loop->last_turn = now - loop->now;
+    hob__loop_beat(loop, 1);
+    get_events(loop, wait_length(loop, longest, now));
+    hob__loop_beat(loop, 1);
     loop->now = hob__clock_ns();
 }
 
@@ -128,10 +139,22 @@ static void call_watches(hob_loop *loop) {
     loop->event_at = loop->event_count = 0;
 }
 
+/* After a long turn more may be ready than is taken from the kernel at once; what is not seen now would grow old
+ * unseen, for as long as this turn takes. */
+static void call_all_watches(hob_loop *loop) {
+    bool more = loop->event_count == HOB_LOOP_EVENTS && loop->last_turn > LONG_TURN;
+    call_watches(loop);
+    for (int i = 0; i < MOST_LOOKS && more; i++) {
+        get_events(loop, 0);
+        more = loop->event_count == HOB_LOOP_EVENTS;
+        call_watches(loop);
+    }
+}
+
 void hob__loop_turn(hob_loop *loop, int64_t longest_wait_ns) {
     wait_for_events(loop, longest_wait_ns);
     loop->turns++;
-    call_watches(loop);
+    call_all_watches(loop);
     hob__timer_expire(loop);
     hob__task_run_ready(loop);
     for (hob_turn_hook *hook = loop->hooks; hook; hook = hook->next) {
@@ -158,6 +181,14 @@ uint64_t hob__loop_turns(const hob_loop *loop) {
     return loop->turns;
 }
 
+int64_t hob__loop_last_turn(const hob_loop *loop) {
+    return loop->last_turn;
+}
+
+uint64_t hob__loop_pulse(const hob_loop *loop) {
+    return atomic_load_explicit(&loop->pulse, memory_order_relaxed);
+}
+
 void hob__loop_on_signal(hob_loop *loop, void (*on_signal)(void *arg), void *arg) {
     loop->on_signal = on_signal;
     loop->on_signal_arg = arg;
@@ -175,4 +206,15 @@ void hob__loop_hook(hob_loop *loop, hob_turn_hook *hook) {
     hook->next = NULL;
     *loop->last_hook = hook;
     loop->last_hook = &hook->next;
+}
+
+void hob__loop_unhook(hob_loop *loop, hob_turn_hook *hook) {
+    hob_turn_hook **at = &loop->hooks;
+    while (*at != hook) {
+        at = &(*at)->next;
+    }
+    *at = hook->next;
+    if (!*at) {
+        loop->last_hook = at;
+    }
 }

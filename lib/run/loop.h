@@ -22,6 +22,9 @@ void hob__loop_turn(hob_loop *loop, int64_t longest_wait_ns); /* one turn; for t
 void hob__loop_stop(hob_loop *loop);
 int64_t hob__loop_now(const hob_loop *loop); /* monotonic, as of this turn's start; refreshed after every wait */
 uint64_t hob__loop_turns(const hob_loop *loop);
+int64_t hob__loop_last_turn(const hob_loop *loop); /* how long the one before this worked, in ns */
+/* For other threads: changes with each task that is run; odd while the loop waits for events. */
+uint64_t hob__loop_pulse(const hob_loop *loop);
 /* SIGTERM and the like: signal handlers call this (async-signal-safe); on_signal runs in the next turn. */
 void hob__loop_on_signal(hob_loop *loop, void (*on_signal)(void *arg), void *arg);
 void hob__loop_wake_from_signal(hob_loop *loop);
@@ -54,5 +57,6 @@ typedef struct hob_turn_hook {
     struct hob_turn_hook *next;
 } hob_turn_hook;
 void hob__loop_hook(hob_loop *loop, hob_turn_hook *hook);
+void hob__loop_unhook(hob_loop *loop, hob_turn_hook *hook); /* not from a hook */
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef HOB_RUN_LOOP_PRIVATE_H
 #define HOB_RUN_LOOP_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "run/loop.h"
 #include "run/task.h"
 
@@ -17,6 +19,8 @@ struct hob_loop {
     bool waits_in_ms; /* the kernel has no epoll_pwait2 */
     int64_t now;
     uint64_t turns;
+    _Atomic uint64_t pulse;
+    int64_t last_turn;
 
     hob_task_queue ready;   /* run in this turn */
     hob_task_queue yielded; /* run in the next one */
@@ -33,6 +37,11 @@ struct hob_loop {
     int event_at, event_count; /* events not yet called are those from event_at on */
     struct epoll_event events[HOB_LOOP_EVENTS];
 };
+
+static inline void hob__loop_beat(hob_loop *loop, unsigned by) {
+    uint64_t pulse = atomic_load_explicit(&loop->pulse, memory_order_relaxed); /* only its own thread writes it */
+    atomic_store_explicit(&loop->pulse, pulse + by, memory_order_relaxed);
+}
 
 /* task.c */
 void hob__task_queue_init(hob_task_queue *queue);

@@ -5,9 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "data/db_private.h"
 #include "db_harness.h"
 
 static const hob_query QUICK = HOB_READ("SELECT 'quick'");
@@ -258,6 +261,36 @@ static void a_silent_server_is_not_waited_for(void **state) {
     rmdir(directory);
 }
 
+/* Over a network that swallows everything, what is sent is given up after some seconds; the user's own word goes first.
+ */
+static void silence_of_a_network_has_an_end(void **state) {
+    static const struct {
+        const char *more;
+        unsigned ms;
+    } cases[] = {{"", 5000}, {" tcp_user_timeout=1234", 1234}};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char url[96];
+        unsigned ms = 0;
+        socklen_t ms_size = sizeof ms;
+        snprintf(url, sizeof url, "host=127.0.0.1 port=%d dbname=x%s", ntohs(address.sin_port), cases[i].more);
+        config.database_url = url;
+        open_db();
+        turn_ms(20);
+        int client = PQsocket(db->connections[0].pg);
+        assert_int_equal(getsockopt(client, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &ms_size), 0);
+        assert_int_equal(ms, cases[i].ms);
+        close_all(state);
+        assert_int_equal(open_loop(state), 0);
+    }
+    close(fd);
+}
+
 /* A list of hosts: the first does not answer, the second has no address, the third is it. */
 static void names_are_looked_up_and_every_host_is_tried(void **state) {
     (void)state;
@@ -297,6 +330,7 @@ int main(void) {
         DB_TEST(a_server_that_was_never_there),
         DB_TEST(attempts_get_rarer),
         DB_TEST(a_silent_server_is_not_waited_for),
+        DB_TEST(silence_of_a_network_has_an_end),
         DB_TEST(names_are_looked_up_and_every_host_is_tried),
         DB_TEST(freed_while_looking_up),
     };

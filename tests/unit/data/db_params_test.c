@@ -28,6 +28,10 @@ static void values_become_binary(void **state) {
     (void)state;
     static const int64_t ints[] = {1, -2};
     static const hob_text texts[] = {{"a", 1}, {NULL, 0}, {"", 0}};
+    static const bool bools[] = {true, false};
+    static const double doubles[] = {1.5};
+    static const hob_text uuids[] = {{"0190A2f0-0001-7002-8003-00000000ff04", 36}, {NULL, 0}};
+    static const hob_text byteas[] = {{"\0\xff", 2}, {NULL, 0}};
 #define BYTES(literal) literal, sizeof(literal) - 1
     const struct {
         hob_param param;
@@ -53,6 +57,20 @@ static void values_become_binary(void **state) {
          BYTES("\0\0\0\1\0\0\0\1\0\0\0\x19\0\0\0\3\0\0\0\1\0\0\0\1"
                "a\xff\xff\xff\xff\0\0\0\0")},
         {hob_texts(NULL, 0), 1009, BYTES("\0\0\0\0\0\0\0\0\0\0\0\x19")},
+        {hob_uuid(uuids[0]), 2950, BYTES("\x01\x90\xa2\xf0\0\x01\x70\x02\x80\x03\0\0\0\0\xff\x04")},
+        {hob_bytea(byteas[0]), 17, BYTES("\0\xff")},
+        {hob_bytea(HOB_TEXT("")), 17, BYTES("")},
+        {hob_bools(bools, 2), 1000, BYTES("\0\0\0\1\0\0\0\0\0\0\0\x10\0\0\0\2\0\0\0\1\0\0\0\1\1\0\0\0\1\0")},
+        {hob_doubles(doubles, 1), 1022,
+         BYTES("\0\0\0\1\0\0\0\0\0\0\x02\xbd\0\0\0\1\0\0\0\1\0\0\0\x8\x3f\xf8\0\0\0\0\0\0")},
+        {hob_times((const int64_t[]){946684800000001}, 1), 1185,
+         BYTES("\0\0\0\1\0\0\0\0\0\0\x04\xa0\0\0\0\1\0\0\0\1\0\0\0\x8\0\0\0\0\0\0\0\1")},
+        {hob_uuids(uuids, 2), 2951,
+         BYTES("\0\0\0\1\0\0\0\1\0\0\x0b\x86\0\0\0\2\0\0\0\1\0\0\0\x10\x01\x90\xa2\xf0\0\x01\x70\x02\x80"
+               "\x03\0\0\0\0\xff\x04\xff\xff\xff\xff")},
+        {hob_byteas(byteas, 2), 1001,
+         BYTES("\0\0\0\1\0\0\0\1\0\0\0\x11\0\0\0\2\0\0\0\1\0\0\0\2\0\xff\xff\xff\xff\xff")},
+        {hob_uuids(NULL, 0), 2951, BYTES("\0\0\0\0\0\0\0\0\0\0\x0b\x86")},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         hob_db_params out;
@@ -101,6 +119,35 @@ static void text_that_the_database_cannot_hold_is_refused(void **state) {
     }
 }
 
+/* Refused before it is sent, so the server's "invalid input syntax" is never needed to know it. */
+static void what_is_no_uuid_is_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "0190a2f0-0001-7002-8003-00000000ff0",
+                                      "0190a2f0-0001-7002-8003-00000000ff04a",
+                                      "0190a2f0x0001-7002-8003-00000000ff04",
+                                      "0190a2f0-0001-7002-8003-00000000ff0g"};
+    hob_db_params out;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const hob_text list[] = {hob_text_of(bad[i])};
+        const hob_param params[] = {hob_uuid(list[0]), hob_uuids(list, 1)};
+        for (int j = 0; j < 2; j++)
+            assert_int_equal(hob__db_encode(arena, &params[j], 1, &out), HOB_OUTCOME_BAD_TEXT);
+    }
+}
+
+static void none_of_a_type_is_null_of_it(void **state) {
+    (void)state;
+    const hob_param params[] = {hob_uuid((hob_text){0}), hob_bytea((hob_text){0})};
+    hob_db_params out;
+    assert_int_equal(hob__db_encode(arena, params, 2, &out), HOB_OUTCOME_GOOD);
+    for (int i = 0; i < 2; i++)
+        assert_null(out.values[i]);
+    assert_int_equal(out.types[0], 2950);
+    assert_int_equal(out.types[1], 17);
+}
+
 static void bounds_are_kept(void **state) {
     (void)state;
     hob_db_params out;
@@ -124,6 +171,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(values_become_binary, setup, teardown),
         cmocka_unit_test_setup_teardown(text_stays_text_of_a_type_the_server_infers, setup, teardown),
         cmocka_unit_test_setup_teardown(text_that_the_database_cannot_hold_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_uuid_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(none_of_a_type_is_null_of_it, setup, teardown),
         cmocka_unit_test_setup_teardown(bounds_are_kept, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

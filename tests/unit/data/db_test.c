@@ -28,6 +28,11 @@ static actor *ask_quick(void) {
 static void parameters_arrive(void **state) {
     (void)state;
     static const int64_t ints[] = {7, -8, INT64_MAX};
+    static const bool bools[] = {true, false};
+    static const double doubles[] = {0.1, -1e300};
+    static const int64_t times[] = {1764021563000001, -1};
+    static const hob_text uuids[] = {{"0190A2F0-0000-7000-8000-00000000abcd", 36}, {NULL, 0}};
+    static const hob_text byteas[] = {{"\0\xff'", 3}, {"", 0}, {NULL, 0}};
     static const hob_text texts[] = {{"a,b", 3}, {NULL, 0}, {"\"{", 2}, {"", 0}};
     const struct {
         const char *sql;
@@ -53,6 +58,16 @@ static void parameters_arrive(void **state) {
         {"SELECT id::text FROM item WHERE id = ANY($1)", hob_ints((const int64_t[]){5, 1}, 2), "1"},
         {"SELECT $1::text", hob_texts(texts, 4), "{\"a,b\",NULL,\"\\\"{\",\"\"}"},
         {"SELECT $1::text", hob_texts(NULL, 0), "{}"},
+        {"SELECT $1::text", hob_uuid(uuids[0]), "0190a2f0-0000-7000-8000-00000000abcd"},
+        {"SELECT ($1 IS NULL)::text", hob_uuid((hob_text){0}), "true"},
+        {"SELECT encode($1, 'hex')", hob_bytea(byteas[0]), "00ff27"},
+        {"SELECT ($1 IS NULL)::text", hob_bytea((hob_text){0}), "true"},
+        {"SELECT $1::text", hob_bools(bools, 2), "{t,f}"},
+        {"SELECT $1::text", hob_doubles(doubles, 2), "{0.1,-1e+300}"},
+        {"SELECT array_length($1, 1)::text || ' ' || extract(epoch FROM $1[2])", hob_times(times, 2), "2 -0.000001"},
+        {"SELECT $1::text", hob_uuids(uuids, 2), "{0190a2f0-0000-7000-8000-00000000abcd,NULL}"},
+        {"SELECT encode($1[1], 'hex') || length($1[2]) || ($1[3] IS NULL)", hob_byteas(byteas, 3), "00ff270true"},
+        {"SELECT $1::text", hob_byteas(NULL, 0), "{}"},
     };
     server_sql("INSERT INTO item (id, name, size) VALUES (1, 'one', 11)");
     open_db();
@@ -189,6 +204,7 @@ static void what_finds_no_connection_waits(void **state) {
     finish_all();
     assert_int_equal(SINCE(batches), 2);
     assert_int_equal(SINCE(waits), 8);
+    assert_true(SINCE(wait_ns) > 0);
     for (int i = 0; i < 40; i++)
         assert_value(&actors[i], "quick");
 }
@@ -421,7 +437,8 @@ static void more_connections_come_and_go(void **state) {
     finish_all();
     turn_ms(20);
     assert_int_equal(hob__db_counters(db)->connects, 3);
-    assert_int_equal(hob__db_counters(db)->closed_idle, 2);
+    assert_int_equal(hob__db_counters(db)->closed_max_idle, 2);
+    assert_int_equal(hob__db_counters(db)->closed_idle_time, 0);
     assert_true(hob__db_up(db));
 }
 
@@ -430,13 +447,13 @@ static void none_need_stay_idle(void **state) {
     config.db_max_idle = 0;
     open_warm_db();
     turn_ms(20);
-    assert_int_equal(hob__db_counters(db)->closed_idle, 1);
+    assert_int_equal(hob__db_counters(db)->closed_max_idle, 1);
     assert_true(hob__db_up(db));
     actor *self = ask_quick();
     finish(self);
     assert_value(self, "quick");
     turn_ms(20);
-    assert_int_equal(hob__db_counters(db)->closed_idle, 2);
+    assert_int_equal(hob__db_counters(db)->closed_max_idle, 2);
 }
 
 static void the_old_are_replaced(void **state) {
@@ -458,13 +475,91 @@ static void the_idle_are_closed(void **state) {
     config.db_max_open = config.db_max_idle = 2;
     config.db_conn_idle_time = 100 * HOB_MS;
     open_warm_db();
-    turn_until(&hob__db_counters(db)->closed_idle, 2);
+    turn_until(&hob__db_counters(db)->closed_idle_time, 2);
+    assert_int_equal(hob__db_counters(db)->closed_max_idle, 0);
     turn_ms(50);
     assert_int_equal(hob__db_counters(db)->connects, 2);
     assert_true(hob__db_up(db));
     actor *self = ask_quick();
     finish(self);
     assert_value(self, "quick");
+}
+
+static void the_pool_tells_how_it_stands(void **state) {
+    (void)state;
+    config.db_max_idle = 2;
+    open_warm_db();
+    hob_db_pool pool = hob__db_pool(db);
+    assert_int_equal(pool.max_open, 4);
+    assert_int_equal(pool.open, 2);
+    assert_int_equal(pool.idle, 2);
+    assert_int_equal(pool.in_use, 0);
+    ask_read("SELECT pg_sleep(0.2)");
+    turn_ms(50);
+    pool = hob__db_pool(db);
+    assert_int_equal(pool.open, 2);
+    assert_int_equal(pool.idle, 1);
+    assert_int_equal(pool.in_use, 1);
+    finish_all();
+}
+
+/* As long as the one before it ran. */
+static void waits_are_measured(void **state) {
+    (void)state;
+    config.db_max_open = 1;
+    open_warm_db();
+    ask_read("SELECT pg_sleep(0.3)");
+    turn_ms(50);
+    actor *patient = ask_quick(), *given_up = ask_within(100, QUICK, NULL, 0);
+    finish_all();
+    assert_value(patient, "quick");
+    assert_int_equal(given_up->outcome, HOB_OUTCOME_NO_FREE_CONNECTION);
+    assert_int_equal(hob__db_counters(db)->waits, 2);
+    assert_in_range(hob__db_counters(db)->wait_ns, 300 * HOB_MS, 5 * HOB_S);
+}
+
+/* One by one, two are busy for long; all others pass by on those that are left. */
+static void two_slow_queries_stop_nobody(void **state) {
+    (void)state;
+    open_warm_db();
+    warm(QUICK, NULL, 0);
+    actor *slow[2] = {ask_read("SELECT pg_sleep(1)"), ask_read("SELECT pg_sleep(1.01)")};
+    turn_ms(20);
+    for (int i = 0; i < 50; i++) {
+        actor *self = ask_quick();
+        finish(self);
+        assert_value(self, "quick");
+    }
+    assert_int_equal(slow[0]->order + slow[1]->order, 0);
+    finish_all();
+}
+
+/* A service tells the host, and its name is looked up beside the loop as any other. */
+static void a_service_names_the_database(void **state) {
+    (void)state;
+    char path[] = "/tmp/hob_service_XXXXXX", url[] = "service=hob_test user=hob";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "[hob_test]\nhost=no-such-host.invalid,%s\nport=1,5432\ndbname=postgres\n", server.dir);
+    close(fd);
+    setenv("PGSERVICEFILE", path, 1);
+    config.database_url = url;
+    config.db_max_open = config.db_max_idle = 1;
+    open_warm_db();
+    actor *self = ask_quick();
+    finish(self);
+    assert_value(self, "quick");
+    assert_int_equal(hob__db_counters(db)->connect_failures, 0);
+    close_all(state);
+    unlink(path);
+    assert_int_equal(open_loop(state), 0);
+    config.database_url = url; /* a service that is nowhere defined is no database, not the default one */
+    open_db();
+    self = ask_quick();
+    finish(self);
+    assert_int_equal(self->outcome, HOB_OUTCOME_UNAVAILABLE);
+    unsetenv("PGSERVICEFILE");
+    unsetenv("PGSERVICE");
 }
 
 int main(void) {
@@ -492,6 +587,10 @@ int main(void) {
         DB_TEST(none_need_stay_idle),
         DB_TEST(the_old_are_replaced),
         DB_TEST(the_idle_are_closed),
+        DB_TEST(the_pool_tells_how_it_stands),
+        DB_TEST(waits_are_measured),
+        DB_TEST(two_slow_queries_stop_nobody),
+        DB_TEST(a_service_names_the_database),
     };
     return cmocka_run_group_tests(tests, create_server, NULL);
 }

@@ -56,7 +56,8 @@ static inline void server_find(void) {
     globfree(&found);
 }
 
-/* Runs a program of PostgreSQL's, quietly, without privileges, and not longer than this process lives. */
+/* Runs a program of PostgreSQL's, or one that is named by its path, quietly, without privileges, and not longer than
+ * this process lives. */
 static inline pid_t server_spawn(const char *program, char *arguments[]) {
     char path[512];
     pid_t parent = getpid(), child = fork();
@@ -70,7 +71,7 @@ static inline pid_t server_spawn(const char *program, char *arguments[]) {
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || chdir("/") || getppid() != parent)
         _exit(126);
     closefrom(3);
-    snprintf(path, sizeof path, "%s/%s", server.bin, program);
+    snprintf(path, sizeof path, "%s%s%s", *program == '/' ? "" : server.bin, *program == '/' ? "" : "/", program);
     arguments[0] = path; /* they look for each other beside it */
     execv(path, arguments);
     _exit(127);

@@ -196,6 +196,7 @@ static void doubles(void **state) {
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         set_double(0, 0, values[i]);
         assert_as_plain(field_v(HOB_DOUBLE), plain_v(json_object_new_double(values[i])));
+        assert_true(hob_rows_double(&rows, 0, "v") == values[i]);
     }
     static const double none[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < 3; i++) {
@@ -207,6 +208,7 @@ static void doubles(void **state) {
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         set_float(0, 0, floats[i]);
         assert_as_plain(field_v(HOB_DOUBLE), plain_v(json_object_new_double((double)floats[i])));
+        assert_true(hob_rows_double(&rows, 0, "v") == (double)floats[i]);
     }
 }
 
@@ -261,7 +263,7 @@ static void other_types(void **state) {
     for (int value = 0; value < 2; value++) {
         set_int(0, 0, value, 1);
         assert_as_plain(field_v(HOB_BOOL), plain_v(json_object_new_boolean(value)));
-        assert_int_equal(hob_rows_int(&rows, 0, "v"), value);
+        assert_int_equal(hob_rows_bool(&rows, 0, "v"), value);
     }
 
     NEW_RESULT({"v", HOB_OID_UUID});
@@ -280,6 +282,12 @@ static void other_types(void **state) {
     assert_true(hob_text_equal(hob_rows_text(&rows, 0, "v"), HOB_TEXT("[1, null]")));
     set_text(0, 0, "\x02[1, null]");
     assert_written(field_v(HOB_JSON), "{\"v\":null}");
+
+    NEW_RESULT({"v", HOB_OID_BYTEA});
+    set_bytes(0, 0, "\0\xFF", 2);
+    assert_true(hob_text_equal(hob_rows_bytea(&rows, 0, "v"), (hob_text){"\0\xFF", 2}));
+    set_null(0, 0);
+    assert_null(hob_rows_bytea(&rows, 0, "v").data);
 
     NEW_RESULT({"v", 20000});
     set_text(0, 0, "no \xFF text");
@@ -309,9 +317,9 @@ static void times(void **state) {
             assert_written(field_v(HOB_TIME), examples[i].wanted);
         }
         set_int(0, 0, 5, 8);
-        assert_true(hob_rows_int(&rows, 0, "v") == US_TO_2000 + 5);
+        assert_true(hob_rows_time(&rows, 0, "v") == US_TO_2000 + 5);
         set_int(0, 0, INT64_MIN, 8);
-        assert_true(hob_rows_int(&rows, 0, "v") == 0);
+        assert_true(hob_rows_time(&rows, 0, "v") == 0);
     }
 }
 
@@ -430,7 +438,7 @@ static void by_column(void **state) {
     assert_true(hob_rows_null(&rows, 2, "name"));
     assert_true(hob_rows_null(&rows, 3, "name"));
     assert_null(hob_rows_text(&rows, 2, "name").data);
-    assert_int_equal(hob_rows_int(&rows, 2, "active"), 0);
+    assert_false(hob_rows_bool(&rows, 2, "active"));
     assert_int_equal(hob_rows_int(&rows, 3, "id"), 0);
 
     NEW_RESULT({"ID", HOB_OID_INT4}, {"id", HOB_OID_INT4}, {"\"id\"", HOB_OID_INT4});
@@ -507,14 +515,32 @@ static void types_that_do_not_fit(void **state) {
             assert_int_equal(end_log("does not fit field \\\"v\\\""), type == types[i].good ? 0 : 1);
         }
     }
-    NEW_RESULT({"v", 1700});
-    set_text(0, 0, "12");
-    begin_log();
-    assert_int_equal(hob_rows_int(&rows, 0, "v"), 0);
-    assert_int_equal(end_log("holds no integer"), 1);
-    begin_log();
-    assert_null(hob_rows_text(&rows, 0, "v").data);
-    assert_int_equal(end_log("holds no text"), 1);
+}
+
+/* The log names the column, and the type it has. */
+static void getters_of_the_wrong_type(void **state) {
+    (void)state;
+    static const struct {
+        Oid oid;
+        const char *name;
+    } types[] = {{HOB_OID_INT8, "int8"},       {HOB_OID_BOOL, "bool"},
+                 {HOB_OID_FLOAT8, "float8"},   {HOB_OID_TIMESTAMPTZ, "timestamptz"},
+                 {HOB_OID_TEXT, "text"},       {HOB_OID_BYTEA, "bytea"},
+                 {HOB_OID_NUMERIC, "numeric"}, {HOB_OID_DATE, "date"},
+                 {1009, "another type (1009)"}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        NEW_RESULT({"v", types[i].oid});
+        set_bytes(0, 0, "\1\1\1\1\1\1\1\1", types[i].oid == HOB_OID_BOOL ? 1 : 8);
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "column \\\"v\\\" is of type %s", types[i].name);
+        begin_log();
+        bool good[] = {hob_rows_int(&rows, 0, "v") != 0,    hob_rows_bool(&rows, 0, "v"),
+                       hob_rows_double(&rows, 0, "v") != 0, hob_rows_time(&rows, 0, "v") != 0,
+                       hob_rows_text(&rows, 0, "v").data,   hob_rows_bytea(&rows, 0, "v").data};
+        assert_int_equal(end_log(wanted), i < 6 ? 5 : 6);
+        for (size_t j = 0; j < 6; j++)
+            assert_int_equal(good[j], i == j);
+    }
 }
 
 static void memory_runs_out_anywhere(void **state) {
@@ -558,6 +584,7 @@ int main(void) {
         TEST(by_column),
         TEST(a_column_that_is_not_there),
         TEST(types_that_do_not_fit),
+        TEST(getters_of_the_wrong_type),
         TEST(memory_runs_out_anywhere),
         TEST(outcomes),
     };

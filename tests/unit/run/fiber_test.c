@@ -158,6 +158,29 @@ static void backtrace_ends_at_the_entry(void **state) {
     assert_in_range(count, 8, 10); /* six, take_trace, the entry, and no more than an interceptor and an end mark */
 }
 
+static const void *below(const void *here, size_t distance) {
+    return (const void *)((uintptr_t)here - distance);
+}
+
+static void look_around(void *arg) {
+    const void *here = __builtin_frame_address(0);
+    assert_false(hob__fiber_overflowed(here));
+    assert_false(hob__fiber_overflowed(NULL));
+    assert_false(hob__fiber_overflowed(arg));
+    assert_true(hob__fiber_overflowed(below(here, HOB_FIBER_STACK)));
+    assert_false(hob__fiber_overflowed(below(here, 10 * HOB_FIBER_STACK)));
+    *(const void **)arg = here;
+}
+
+static void the_guard_is_known(void **state) {
+    (void)state;
+    const void *inside = NULL;
+    hob_fiber *fiber = hob__fiber_new(look_around, &inside);
+    assert_non_null(fiber);
+    assert_false(hob__fiber_resume(fiber));
+    assert_false(hob__fiber_overflowed(below(inside, HOB_FIBER_STACK))); /* no fiber runs */
+}
+
 /* How deep the recursion goes is up to the compiler; that it writes each frame is not. */
 static __attribute__((noinline)) int dig(int depth) {
     volatile char frame[512];
@@ -277,6 +300,7 @@ int main(void) {
         cmocka_unit_test(stack_is_aligned),
         cmocka_unit_test(self_is_of_the_thread),
         cmocka_unit_test(backtrace_ends_at_the_entry),
+        cmocka_unit_test(the_guard_is_known),
         cmocka_unit_test(overflow_hits_the_guard),
         cmocka_unit_test(deep_use_within_the_stack_is_fine),
         cmocka_unit_test(stacks_are_reused),

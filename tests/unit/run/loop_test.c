@@ -93,6 +93,32 @@ static void more_events_than_one_wait_takes(void **state) {
     }
 }
 
+static void spend_long(hob_turn_hook *turn) {
+    (void)turn;
+    usleep(150 * 1000);
+}
+
+static void after_a_long_turn_all_events_are_seen_at_once(void **state) {
+    static source s[300];
+    hob_turn_hook slow = {.on_turn = spend_long};
+    hob__loop_hook(*state, &slow);
+    hob__loop_turn(*state, 0);
+    hob__loop_unhook(*state, &slow);
+    for (size_t i = 0; i < 300; i++) {
+        open_source(*state, &s[i]);
+        s[i].kills = &s[i];
+    }
+    hob__loop_turn(*state, 0);
+    assert_true(hob__loop_last_turn(*state) >= 150 * HOB_MS);
+    for (size_t i = 0; i < 300; i++) {
+        assert_int_equal(s[i].calls, 1);
+        close(s[i].watch.fd);
+    }
+    hob__loop_turn(*state, 20 * HOB_MS);
+    hob__loop_turn(*state, 0);
+    assert_true(hob__loop_last_turn(*state) < 10 * HOB_MS); /* waiting is not working */
+}
+
 typedef struct hook {
     hob_turn_hook turn; /* first */
     char letter;
@@ -139,6 +165,25 @@ static void order_of_a_turn(void **state) {
     hob__loop_turn(loop, HOB_FOREVER); /* does not wait: a hook made a task ready */
     assert_string_equal(trace, "wt1ab2ab");
     assert_int_equal(hob__loop_turns(loop) - turns, 2);
+}
+
+static void a_hook_can_be_taken_off(void **state) {
+    hook hooks[3];
+    for (int gone = 0; gone < 3; gone++) {
+        trace[0] = '\0';
+        for (int i = 0; i < 3; i++) {
+            hooks[i] = (hook){.turn.on_turn = on_turn, .letter = (char)('a' + i)};
+            hob__loop_hook(*state, &hooks[i].turn);
+        }
+        hob__loop_unhook(*state, &hooks[gone].turn);
+        hob__loop_hook(*state, &hooks[gone].turn); /* again, at the end */
+        hob__loop_turn(*state, 0);
+        assert_string_equal(trace, gone == 0 ? "bca" : gone == 1 ? "acb" : "abc");
+        for (int i = 0; i < 3; i++)
+            hob__loop_unhook(*state, &hooks[i].turn);
+        hob__loop_turn(*state, 0);
+        assert_int_equal(strlen(trace), 3);
+    }
 }
 
 static void on_stop_timer(hob_timer *timer) {
@@ -189,6 +234,36 @@ static void signal_ends_a_wait(void **state) {
     sigaction(SIGALRM, &before, NULL);
 }
 
+static volatile uint64_t pulse_at_alarm;
+
+static void on_alarm_take_pulse(int number) {
+    (void)number;
+    pulse_at_alarm = hob__loop_pulse(signalled);
+}
+
+static void take_pulse(hob_task *task) {
+    for (int i = 0; i < 3; i++) {
+        uint64_t before = hob__loop_pulse(task->loop);
+        assert_int_equal(before % 2, 0);
+        (void)hob__task_yield(task);
+        assert_true(hob__loop_pulse(task->loop) != before);
+    }
+}
+
+static void the_pulse_tells_work_from_waiting(void **state) {
+    signalled = *state;
+    struct sigaction action = {.sa_handler = on_alarm_take_pulse}, before;
+    sigaction(SIGALRM, &action, &before);
+    struct itimerval soon = {.it_value.tv_usec = 20000};
+    setitimer(ITIMER_REAL, &soon, NULL);
+    hob__loop_turn(*state, 10 * HOB_S);
+    assert_int_equal(pulse_at_alarm % 2, 1);
+    sigaction(SIGALRM, &before, NULL);
+    hob_task task;
+    start(*state, &task, take_pulse);
+    run_to_the_end(*state);
+}
+
 static void waking_leaves_errno_alone(void **state) {
     for (int i = 0; i < 3; i++) {
         errno = ENOTTY;
@@ -209,9 +284,12 @@ int main(void) {
         TRACED_TEST(watch_is_called_until_unwatched),
         TRACED_TEST(unwatched_in_the_same_turn_is_not_called),
         TRACED_TEST(more_events_than_one_wait_takes),
+        TRACED_TEST(after_a_long_turn_all_events_are_seen_at_once),
         TRACED_TEST(order_of_a_turn),
+        TRACED_TEST(a_hook_can_be_taken_off),
         TRACED_TEST(run_ends_with_stop),
         TRACED_TEST(signal_ends_a_wait),
+        TRACED_TEST(the_pulse_tells_work_from_waiting),
         TRACED_TEST(waking_leaves_errno_alone),
         TRACED_TEST(a_turn_waits_no_longer_than_told),
     };
