@@ -99,6 +99,10 @@ int list_orders(hob_ctx *c) {
     return hob_rows_page(c, orders.rows, ORDER_FIELDS, "orders", &page, "id");
 }
 
+static hob_text order_key(hob_ctx *c, int64_t id) {
+    return hob_key(c, "order:%" PRId64, id);
+}
+
 static json_object *order_object(hob_ctx *c, const hob_rows *head, const hob_rows *lines) {
     json_object *object = hob_row_object(c, head, 0, ORDER_FIELDS);
     hob_set(c, object, "items", hob_rows_array(c, lines, ITEM_FIELDS));
@@ -122,7 +126,7 @@ static int load_order(hob_ctx *c, void *arg) { /* on a cache miss only */
 
 int get_order(hob_ctx *c) {
     int64_t id = hob_path_int(c, "id");
-    return hob_cached(c, hob_key(c, "order:%" PRId64, id), 0, load_order, &id);
+    return hob_cached(c, order_key(c, id), 0, load_order, &id);
 }
 
 /* Within the transaction. An int64 holds 100 items of 10,000 at 100,000,000 cents: 10^14. */
@@ -159,6 +163,8 @@ int create_order(hob_ctx *c) {
     status = hob_db_tx(c, (hob_tx_options){0}, insert_order, &order);
     if (status)
         return status == 404 ? no_user(c, order.user_id) : status;
-    hob_set_location(c, "/api/v1/orders/%" PRId64, hob_rows_int(order.head, 0, "id"));
+    int64_t id = hob_rows_int(order.head, 0, "id");
+    hob_forget(c, order_key(c, id)); /* somebody may have asked for it too early */
+    hob_set_location(c, "/api/v1/orders/%" PRId64, id);
     return hob_json(c, 201, order_object(c, order.head, order.lines));
 }

@@ -83,7 +83,9 @@ int create_user(hob_ctx *c) {
     status = hob_rows_status(c, rows, USER_FIELDS);
     if (status)
         return status;
-    hob_set_location(c, "/api/v1/users/%" PRId64, hob_rows_int(rows, 0, "id"));
+    int64_t id = hob_rows_int(rows, 0, "id");
+    hob_forget(c, user_key(c, id)); /* somebody may have asked for it too early */
+    hob_set_location(c, "/api/v1/users/%" PRId64, id);
     return hob_json(c, 201, hob_row_object(c, rows, 0, USER_FIELDS));
 }
 

@@ -3,24 +3,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
-
-/* A look-up may wait behind another exchange, then for a connection that proves dead, then for its own. More only when
- * the loop itself is held up; then the answer would come late, but come. */
-#define PATIENCE 3 /* times the timeout */
-
-/* How long to wait, ms, between looks at somebody else's placeholder: 94 in all. */
-static const int64_t WAITS[] = {2, 4, 8, 16, 32, 32};
 
 bool hob__cache_stopping(const hob_cache *cache) {
     return cache->stop_by != HOB_FOREVER;
 }
 
 bool hob__cache_readable(const hob_cache *cache, const hob_cache_server *server) {
-    return !hob__cache_stopping(cache) && server->generation != 0 && server->owed_count == 0 &&
-           !hob__cache_breaker_open(&server->links[HOB_CACHE_LOOKUPS].breaker) &&
-           hob__loop_now(cache->loop) >= server->shunned_until;
+    return !hob__cache_stopping(cache) && server->generation != 0 &&
+           !hob__cache_breaker_open(&server->links[HOB_CACHE_LOOKUPS].breaker) && !hob__cache_debts_any(server->debts);
 }
 
 bool hob__cache_up(const hob_cache *cache) {
@@ -41,126 +34,77 @@ static bool printable(hob_text text, size_t longest) {
     return text.size >= 1 && text.size <= longest;
 }
 
+/* "g:" is the generations' own. */
 bool hob__cache_key_good(hob_text key) {
-    return printable(key, HOB_CACHE_OWN_KEY_MAX);
+    return printable(key, HOB_CACHE_OWN_KEY_MAX) && !(key.size >= 2 && memcmp(key.data, "g:", 2) == 0);
 }
 
-/* false: the key is not good. */
-static bool with_prefix(const hob_cache *cache, hob_text key, char buffer[HOB_CACHE_KEY_MAX], hob_text *whole) {
-    if (!hob__cache_key_good(key))
-        return false;
-    memcpy(buffer, cache->prefix.data, cache->prefix.size);
-    memcpy(buffer + cache->prefix.size, key.data, key.size);
-    *whole = (hob_text){buffer, cache->prefix.size + key.size};
-    return true;
-}
-
-/* ---- Look-ups ---- */
-
-static bool gone(const hob_task *task) {
-    return task->cancelled || task->deadline <= hob__loop_now(task->loop);
-}
-
-/* false: the task has no more time. */
-static bool sleep_ms(hob_task *task, int64_t ms) {
-    int64_t until = hob__loop_now(task->loop) + ms * HOB_MS;
-    while (!gone(task) && hob__loop_now(task->loop) < until)
-        (void)hob__task_park(task, until);
-    return !gone(task);
-}
-
-static hob_cache_found ask(hob_cache *cache, hob_cache_lookup *lookup) {
-    lookup->until = hob__loop_now(cache->loop) + PATIENCE * cache->timeout;
-    hob__cache_lookup_add(cache, lookup);
-    while (!lookup->done && !gone(lookup->task) && hob__loop_now(cache->loop) < lookup->until)
-        (void)hob__task_park(lookup->task, lookup->until);
-    if (!lookup->done) {
-        hob__cache_lookup_leave(lookup);
-        return HOB_CACHE_FOUND_FAILURE;
+hob_text hob__cache_whole_key(const hob_cache *cache, hob_cache_space space, hob_text key,
+                              char buffer[HOB_CACHE_KEY_MAX]) {
+    char *at = buffer;
+    memcpy(at, cache->prefix.data, cache->prefix.size);
+    at += cache->prefix.size;
+    if (space == HOB_CACHE_GENERATIONS) {
+        *at++ = 'g';
+        *at++ = ':';
     }
-    return lookup->found;
-}
-
-/* Looks again and again while somebody else loads. */
-static hob_cache_found look_up(hob_cache *cache, hob_cache_lookup *lookup) {
-    hob_cache_found found = HOB_CACHE_FOUND_OTHERS;
-    for (size_t i = 0; found == HOB_CACHE_FOUND_OTHERS; i++) {
-        if (!hob__cache_readable(cache, lookup->server)) {
-            cache->counters.skipped++;
-            return HOB_CACHE_FOUND_FAILURE;
-        }
-        found = ask(cache, lookup);
-        if (i == sizeof WAITS / sizeof *WAITS || found != HOB_CACHE_FOUND_OTHERS || !sleep_ms(lookup->task, WAITS[i]))
-            break;
-    }
-    return found;
-}
-
-hob_cache_result hob__cache_get(hob_cache *cache, hob_task *task, hob_text key, hob_text *value,
-                                hob_cache_lease *lease) {
-    char buffer[HOB_CACHE_KEY_MAX];
-    hob_cache_lookup lookup = {.task = task};
-    *value = (hob_text){0};
-    *lease = (hob_cache_lease){0};
-    if (gone(task))
-        return HOB_CACHE_GONE;
-    if (!with_prefix(cache, key, buffer, &lookup.key))
-        return HOB_CACHE_LOAD;
-    lookup.server = hob__cache_server_of(cache, lookup.key);
-    cache->counters.lookups++;
-    hob_cache_found found = look_up(cache, &lookup);
-    if (found == HOB_CACHE_FOUND_VALUE && lookup.value.data) {
-        cache->counters.hits++;
-        *value = lookup.value;
-        return HOB_CACHE_HIT;
-    }
-    if (found != HOB_CACHE_FOUND_VALUE && found != HOB_CACHE_FOUND_FAILURE)
-        cache->counters.misses++;
-    if (found == HOB_CACHE_FOUND_LEASE) { /* even when the task is gone: its load will fail and give the lease back */
-        cache->counters.leases++;
-        lease->id = lookup.claim;
-        return HOB_CACHE_FILL;
-    }
-    return gone(task) ? HOB_CACHE_GONE : HOB_CACHE_LOAD;
+    memcpy(at, key.data, key.size);
+    return (hob_text){buffer, (size_t)(at - buffer) + key.size};
 }
 
 /* ---- Writes ---- */
 
-void hob__cache_fill(hob_cache *cache, hob_text key, hob_cache_lease lease, hob_text value, int64_t ttl) {
+static void keep(hob_cache *cache, hob_text key, const hob_cache_lease *lease, hob_cache_entry *entry, int64_t ttl) {
     char buffer[HOB_CACHE_KEY_MAX];
-    hob_text whole;
-    if (value.size > HOB_CACHE_PAYLOAD_MAX)
-        hob__cache_give_up(cache, key, lease);
-    else if (lease.id && with_prefix(cache, key, buffer, &whole))
-        (void)hob__cache_write(cache, HOB_CACHE_JOB_FILL, whole, lease, value, ttl, NULL);
+    if (entry->payload.size > HOB_CACHE_PAYLOAD_MAX) {
+        hob__cache_give_up(cache, key, *lease);
+        return;
+    }
+    if (!lease->id || !hob__cache_key_good(key))
+        return;
+    entry->id = lease->id;
+    entry->id_count = lease->count;
+    memcpy(entry->ids, lease->generations, lease->count * sizeof *entry->ids);
+    hob_text whole = hob__cache_whole_key(cache, HOB_CACHE_KEYS, key, buffer);
+    (void)hob__cache_write(cache, HOB_CACHE_JOB_FILL, whole, lease->id, entry, ttl, NULL);
+}
+
+void hob__cache_fill(hob_cache *cache, hob_text key, hob_cache_lease lease, hob_text value, int64_t ttl) {
+    keep(cache, key, &lease, &(hob_cache_entry){.kind = HOB_CACHE_VALUE, .payload = value}, ttl);
+}
+
+void hob__cache_fill_absent(hob_cache *cache, hob_text key, hob_cache_lease lease, hob_text value, int64_t ttl) {
+    keep(cache, key, &lease, &(hob_cache_entry){.kind = HOB_CACHE_ABSENCE, .payload = value}, ttl);
 }
 
 void hob__cache_give_up(hob_cache *cache, hob_text key, hob_cache_lease lease) {
     char buffer[HOB_CACHE_KEY_MAX];
-    hob_text whole;
-    if (lease.id && with_prefix(cache, key, buffer, &whole))
-        (void)hob__cache_write(cache, HOB_CACHE_JOB_GIVE_UP, whole, lease, (hob_text){0}, 0, NULL);
+    if (!lease.id || !hob__cache_key_good(key))
+        return;
+    hob_text whole = hob__cache_whole_key(cache, HOB_CACHE_KEYS, key, buffer);
+    (void)hob__cache_write(cache, HOB_CACHE_JOB_GIVE_UP, whole, lease.id, NULL, 0, NULL);
 }
 
-bool hob__cache_tombstone(hob_cache *cache, hob_task *task, hob_text key) {
+/* To the value and to the generation, side by side. */
+static bool write_both(hob_cache *cache, hob_cache_job_kind kind, hob_task *task, hob_text key, uint64_t id) {
     char buffer[HOB_CACHE_KEY_MAX];
-    hob_text whole;
-    hob_cache_job_waiter waiter = {.task = task};
-    if (!with_prefix(cache, key, buffer, &whole) ||
-        !hob__cache_write(cache, HOB_CACHE_JOB_TOMBSTONE, whole, (hob_cache_lease){0}, (hob_text){0}, 0, &waiter))
-        return false;
-    while (waiter.job && !gone(task))
-        (void)hob__task_park(task, HOB_FOREVER);
-    if (waiter.job)
-        waiter.job->waiter = NULL; /* it will be set all the same */
-    return waiter.succeeded;
+    hob_cache_job_waiter waiters[2] = {{.task = task}, {.task = task}};
+    bool succeeded = hob__cache_key_good(key);
+    for (int space = HOB_CACHE_KEYS; succeeded && space <= HOB_CACHE_GENERATIONS; space++) {
+        hob_text whole = hob__cache_whole_key(cache, (hob_cache_space)space, key, buffer);
+        (void)hob__cache_write(cache, kind, whole, id, NULL, 0, &waiters[space]);
+    }
+    for (int i = 0; i < 2; i++)
+        succeeded &= hob__cache_await(cache, &waiters[i]);
+    return succeeded;
 }
 
-void hob__cache_delete(hob_cache *cache, hob_text key) {
-    char buffer[HOB_CACHE_KEY_MAX];
-    hob_text whole;
-    if (with_prefix(cache, key, buffer, &whole))
-        (void)hob__cache_write(cache, HOB_CACHE_JOB_DELETE, whole, (hob_cache_lease){0}, (hob_text){0}, 0, NULL);
+bool hob__cache_tombstone(hob_cache *cache, hob_task *task, hob_text key, uint64_t id) {
+    return write_both(cache, HOB_CACHE_JOB_TOMBSTONE, task, key, id);
+}
+
+void hob__cache_delete(hob_cache *cache, hob_task *task, hob_text key, uint64_t id) {
+    (void)write_both(cache, HOB_CACHE_JOB_DELETE, task, key, id);
 }
 
 /* ---- Services ---- */
@@ -177,10 +121,11 @@ void hob__cache_idle(hob_cache_service *service, int64_t until) {
 }
 
 static void release(hob_cache *cache) {
-    hob__cache_drop_jobs(cache);
-    for (size_t i = 0; i < cache->server_count; i++)
+    for (size_t i = 0; i < cache->server_count; i++) {
+        hob__cache_drop_jobs(cache, &cache->servers[i]); /* of a server whose writer ended first */
         for (size_t use = 0; use < HOB_CACHE_LINKS; use++)
             hob__cache_link_close(&cache->servers[i].links[use]);
+    }
     if (cache->ring)
         memcached_free(cache->ring);
     free(cache->servers);
@@ -197,9 +142,12 @@ void hob__cache_service_ended(hob_cache_service *service) {
         hob__task_wake(cache->freer);
 }
 
-static bool start_service(hob_cache *cache, hob_cache_service *service, void (*fn)(hob_task *task)) {
-    *service = (hob_cache_service){
-        .task = {.loop = cache->loop, .deadline = HOB_FOREVER}, .port = {.parks_poll = true}, .cache = cache};
+static bool start_service(hob_cache *cache, hob_cache_service *service, hob_cache_server *server,
+                          void (*fn)(hob_task *task)) {
+    *service = (hob_cache_service){.task = {.loop = cache->loop, .deadline = HOB_FOREVER},
+                                   .port = {.parks_poll = true},
+                                   .cache = cache,
+                                   .server = server};
     service->task.port = &service->port;
     bool started = hob__task_start(&service->task, fn);
     cache->running += started;
@@ -214,9 +162,20 @@ static bool any_named(const hob_cache *cache) {
 }
 
 static bool start_services(hob_cache *cache) {
-    return start_service(cache, &cache->lookups, hob__cache_lookup_service) &&
-           start_service(cache, &cache->writer, hob__cache_writer_service) &&
-           (!any_named(cache) || start_service(cache, &cache->resolver, hob__cache_resolver));
+    bool started = !any_named(cache) || start_service(cache, &cache->resolver, NULL, hob__cache_resolver);
+    for (size_t i = 0; started && i < cache->server_count; i++) {
+        hob_cache_server *server = &cache->servers[i];
+        started = start_service(cache, &server->services[HOB_CACHE_LOOKUPS], server, hob__cache_lookup_service) &&
+                  start_service(cache, &server->services[HOB_CACHE_WRITES], server, hob__cache_writer_service);
+    }
+    return started;
+}
+
+static void wake_services(hob_cache *cache) {
+    hob__cache_wake(&cache->resolver);
+    for (size_t i = 0; i < cache->server_count; i++)
+        for (size_t use = 0; use < HOB_CACHE_LINKS; use++)
+            hob__cache_wake(&cache->servers[i].services[use]);
 }
 
 static bool set_prefix(hob_cache *cache, const char *prefix, char error[256]) {
@@ -232,28 +191,48 @@ static bool set_prefix(hob_cache *cache, const char *prefix, char error[256]) {
 }
 
 static void set_up(hob_cache *cache, const hob_config *config) {
-    int64_t s = config->request_timeout / HOB_S + 2; /* the delete comes right behind the request */
+    /* The longest a write can take effect behind its tombstone: its request's deadline, and what the database needs to
+     * notice that nobody waits any more. */
+    int64_t s = (config->request_timeout + config->db_statement_timeout) / HOB_S + 3;
     cache->tombstone_ttl = s < HOB_CACHE_TTL_MAX_S ? s : HOB_CACHE_TTL_MAX_S;
     cache->timeout = config->cache_timeout;
-    cache->longest_ttl =
-        config->cache_ttl < HOB_CACHE_TTL_MAX_S * HOB_S ? config->cache_ttl : HOB_CACHE_TTL_MAX_S * HOB_S;
     cache->stop_by = HOB_FOREVER;
-    TAILQ_INIT(&cache->pending);
-    STAILQ_INIT(&cache->urgent);
-    STAILQ_INIT(&cache->fills);
-    for (size_t i = 0; i < cache->server_count; i++)
-        STAILQ_INIT(&cache->servers[i].owed);
+    for (size_t i = 0; i < cache->server_count; i++) {
+        hob_cache_server *server = &cache->servers[i];
+        TAILQ_INIT(&server->pending);
+        STAILQ_INIT(&server->urgent);
+        STAILQ_INIT(&server->fills);
+        STAILQ_INIT(&server->owed);
+    }
+}
+
+static bool share(hob_cache *cache, hob_cache_shared *shared, size_t slot, char error[256]) {
+    cache->shared = shared ? shared : &cache->own;
+    cache->slot = shared ? slot : 0;
+    bool good = cache->slot < HOB_CACHE_SHARED_SLOTS;
+    for (size_t i = 0; good && i < cache->server_count; i++) {
+        hob_cache_server *server = &cache->servers[i];
+        server->debts = hob__cache_shared_server(cache->shared, server->host, server->port);
+        good = server->debts != NULL;
+    }
+    if (good)
+        hob__cache_shared_claim(cache->shared, cache->slot, getpid());
+    else
+        snprintf(error, 256, "HOB_CACHE: more than %d workers, or %d servers so far; restart the service",
+                 HOB_CACHE_SHARED_SLOTS, HOB_CACHE_SHARED_SERVERS);
+    return good;
 }
 
 hob_cache *hob__cache_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config, const char *prefix,
-                          char error[256]) {
+                          hob_cache_shared *shared, size_t slot, char error[256]) {
     hob_cache *cache = calloc(1, sizeof *cache);
     if (!cache)
         goto no_memory;
     cache->loop = loop;
     cache->offload = offload;
     if (!set_prefix(cache, prefix, error) ||
-        !hob__cache_servers_parse(config->cache, &cache->servers, &cache->server_count, error)) {
+        !hob__cache_servers_parse(config->cache, &cache->servers, &cache->server_count, error) ||
+        !share(cache, shared, slot, error)) {
         release(cache);
         return NULL;
     }
@@ -276,13 +255,11 @@ void hob__cache_free(hob_cache *cache) {
     hob_task *self = hob__task_self();
     cache->stop_by = hob__clock_ns() + cache->timeout;
     cache->freer = self;
-    hob__cache_wake(&cache->lookups);
-    hob__cache_wake(&cache->writer);
-    hob__cache_wake(&cache->resolver);
+    wake_services(cache);
     while (cache->running > 0 && hob__clock_ns() < patience) {
         if (!self)
             hob__loop_turn(cache->loop, cache->timeout);
-        else if (gone(self))
+        else if (self->cancelled || self->deadline <= hob__loop_now(self->loop))
             (void)hob__task_yield(self);
         else
             (void)hob__task_park(self, patience);

@@ -49,6 +49,7 @@ static bool set_up(memcached_st *handle, hob_cache_link_use use, int64_t timeout
 
 static bool open_link(hob_cache *cache, hob_cache_server *server, hob_cache_link_use use) {
     hob_cache_link *link = &server->links[use];
+    hob_cache_breaker breaker = link->breaker;
     hob__cache_link_close(link);
     memcached_st *handle = memcached_create(NULL);
     if (!handle || !set_up(handle, use, cache->timeout) ||
@@ -61,7 +62,10 @@ static bool open_link(hob_cache *cache, hob_cache_server *server, hob_cache_link
     link->handle = handle;
     memcached_result_create(handle, &link->result); /* in place: cannot fail */
     link->generation = server->generation;
-    link->breaker.failures = HOB_CACHE_FAILURES - 1; /* no credit for one that has never answered */
+    if (server->tried)
+        link->breaker = breaker;
+    else
+        link->breaker.failures = HOB_CACHE_FAILURES - 1; /* no credit for one that has never answered */
     return true;
 }
 
@@ -105,16 +109,18 @@ static void failed(hob_cache *cache, hob_cache_server *server, hob_cache_link_us
     link->answered = false;
     hob__log(HOB_LOG_WARN, "cache server %s, %s: %s; left alone for %d s", server->host, use_text(use), why,
              (int)(link->breaker.pause / HOB_S));
-    if (server->named) {
-        server->resolve_wanted = true;
-        hob__cache_wake(&cache->resolver);
-    }
+    if (server->named)
+        hob__cache_address_failed(cache, server, link);
 }
 
 void hob__cache_link_settle(hob_cache *cache, hob_cache_server *server, hob_cache_link_use use, memcached_return_t rc) {
     hob_cache_link *link = &server->links[use];
     if (hob__cache_answered(rc)) {
         link->answered = true;
+        if (link->generation == server->generation) {
+            server->settled = true;
+            server->tried = false;
+        }
         if (hob__cache_breaker_succeeded(&link->breaker))
             hob__log(HOB_LOG_INFO, "cache server %s, %s: answers again", server->host, use_text(use));
         return;
@@ -138,20 +144,13 @@ static void probe(hob_cache *cache, hob_cache_server *server, hob_cache_link_use
     hob__cache_link_settle(cache, server, use, rc);
 }
 
-int64_t hob__cache_tend(hob_cache *cache, hob_cache_link_use use) {
-    int64_t next = HOB_FOREVER;
-    for (size_t i = 0; i < cache->server_count && !hob__cache_stopping(cache); i++) {
-        hob_cache_server *server = &cache->servers[i];
-        hob_cache_link *link = &server->links[use];
-        int64_t now = hob__loop_now(cache->loop), due = HOB_FOREVER;
-        bool opened = link->generation != server->generation && open_link(cache, server, use);
-        if (opened || hob__cache_breaker_due(&link->breaker, now))
-            probe(cache, server, use);
-        if (link->generation != server->generation)
-            due = now + OPEN_AGAIN;
-        else if (hob__cache_breaker_open(&link->breaker))
-            due = link->breaker.probe_at;
-        next = due < next ? due : next;
-    }
-    return next;
+int64_t hob__cache_tend(hob_cache *cache, hob_cache_server *server, hob_cache_link_use use) {
+    hob_cache_link *link = &server->links[use];
+    bool opened = link->generation != server->generation && open_link(cache, server, use);
+    if ((opened && !hob__cache_breaker_open(&link->breaker)) ||
+        (link->handle && hob__cache_breaker_due(&link->breaker, hob__loop_now(cache->loop))))
+        probe(cache, server, use);
+    if (link->generation != server->generation)
+        return opened ? 0 : hob__loop_now(cache->loop) + OPEN_AGAIN;
+    return hob__cache_breaker_open(&link->breaker) ? link->breaker.probe_at : HOB_FOREVER;
 }

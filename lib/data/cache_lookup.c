@@ -1,10 +1,10 @@
 /*
- * Look-ups. What tasks ask for in one turn of the loop leaves in the next as one batch: one multi-get to each server,
- * equal keys asked for once. A key that misses is asked for again with a claim: a placeholder is added (which fails
- * when anything stands there) right before the multi-get, and whose placeholder comes back has the lease. That costs no
- * round trip of its own.
+ * Look-ups at one server. What tasks ask for in one turn of the loop leaves in the next as one multi-get, equal keys
+ * asked for once. A key that misses is asked for again with a claim: a placeholder is added (which fails when anything
+ * stands there) right before the multi-get, and whose placeholder comes back has the lease. That costs no round trip of
+ * its own. A generation that is missing is added in the same way; there, any answer is as good as the own.
  *
- * Looking up shares an answer only with those who asked before the question left: cache->pending is closed then.
+ * Looking up shares an answer only with those who asked before the question left: pending is closed then.
  */
 #include "data/cache_private.h"
 
@@ -12,12 +12,13 @@
 
 #include "base/log.h"
 
-void hob__cache_lookup_add(hob_cache *cache, hob_cache_lookup *lookup) {
+void hob__cache_lookup_add(hob_cache_lookup *lookup) {
+    hob_cache_server *server = lookup->server;
     lookup->done = false;
     lookup->claim = 0;
-    lookup->in = &cache->pending;
-    TAILQ_INSERT_TAIL(&cache->pending, lookup, entry);
-    hob__cache_wake(&cache->lookups);
+    lookup->in = &server->pending;
+    TAILQ_INSERT_TAIL(&server->pending, lookup, entry);
+    hob__cache_wake(&server->services[HOB_CACHE_LOOKUPS]);
 }
 
 void hob__cache_lookup_leave(hob_cache_lookup *lookup) {
@@ -53,69 +54,67 @@ static uint32_t hash_of(hob_text key) {
     return hash;
 }
 
-static hob_cache_slot *slot_of(hob_cache *cache, hob_text key, uint32_t hash) {
-    for (size_t i = 0; i < cache->slot_count; i++) {
-        hob_cache_slot *slot = &cache->slots[i];
+static hob_cache_slot *slot_of(hob_cache_server *server, hob_text key, uint32_t hash) {
+    for (size_t i = 0; i < server->slot_count; i++) {
+        hob_cache_slot *slot = &server->slots[i];
         if (slot->hash == hash && slot->size == key.size && memcmp(slot->key, key.data, key.size) == 0)
             return slot;
     }
     return NULL;
 }
 
-static hob_cache_slot *new_slot(hob_cache *cache, const hob_cache_lookup *lookup, uint32_t hash) {
-    hob_cache_slot *slot = &cache->slots[cache->slot_count++];
-    slot->server = lookup->server;
+static hob_cache_slot *new_slot(hob_cache_server *server, const hob_cache_lookup *lookup, uint32_t hash) {
+    hob_cache_slot *slot = &server->slots[server->slot_count++];
     slot->hash = hash;
-    slot->size = lookup->key.size;
+    slot->size = (uint16_t)lookup->key.size;
     memcpy(slot->key, lookup->key.data, lookup->key.size);
+    slot->generation = lookup->generation;
     slot->claim = 0;
     slot->answered = false;
     TAILQ_INIT(&slot->waiters);
     return slot;
 }
 
-static void gather(hob_cache *cache) {
+static void gather(hob_cache_server *server) {
     size_t bytes = 0;
     hob_cache_lookup *lookup;
-    cache->slot_count = 0;
-    while ((lookup = TAILQ_FIRST(&cache->pending))) {
+    server->slot_count = 0;
+    while ((lookup = TAILQ_FIRST(&server->pending))) {
         uint32_t hash = hash_of(lookup->key);
-        hob_cache_slot *slot = slot_of(cache, lookup->key, hash);
+        hob_cache_slot *slot = slot_of(server, lookup->key, hash);
         if (!slot) {
             bytes += lookup->key.size + 1;
-            if (cache->slot_count == HOB_CACHE_BATCH || bytes > HOB_CACHE_BATCH_BYTES)
+            if (server->slot_count == HOB_CACHE_BATCH || bytes > HOB_CACHE_BATCH_BYTES)
                 return;
-            slot = new_slot(cache, lookup, hash);
+            slot = new_slot(server, lookup, hash);
         }
         move(lookup, &slot->waiters);
         slot->claim = lookup->claim ? lookup->claim : slot->claim;
     }
 }
 
-/* ---- The exchange with one server ---- */
+/* ---- The exchange ---- */
 
-static bool asks(const hob_cache_slot *slot, const hob_cache_server *server) {
-    return slot->server == server && !slot->answered;
-}
-
-static memcached_return_t add_placeholder(hob_cache_link *link, const hob_cache_slot *slot) {
+static memcached_return_t add_claim(hob_cache_link *link, const hob_cache_slot *slot) {
     char envelope[HOB_CACHE_HEADER + HOB_CACHE_KEY_MAX];
-    hob_cache_entry entry = {.kind = HOB_CACHE_PLACEHOLDER, .id = slot->claim};
+    hob_cache_entry entry = {.kind = slot->generation ? HOB_CACHE_GENERATION : HOB_CACHE_PLACEHOLDER,
+                             .id = slot->claim};
     hob_text key = {slot->key, slot->size};
     hob__cache_value_write(envelope, &entry, key);
-    return memcached_add(link->handle, key.data, key.size, envelope, hob__cache_value_size(key, entry.payload),
-                         HOB_CACHE_LEASE_S, 0);
+    return memcached_add(link->handle, key.data, key.size, envelope, hob__cache_value_size(&entry, key),
+                         slot->generation ? HOB_CACHE_TTL_MAX_S : HOB_CACHE_LEASE_S, 0);
 }
 
+/* All that is not answered yet: after a connection was lost, only the rest. */
 static memcached_return_t ask(hob_cache *cache, hob_cache_server *server) {
     hob_cache_link *link = &server->links[HOB_CACHE_LOOKUPS];
     const char *keys[HOB_CACHE_BATCH];
     size_t sizes[HOB_CACHE_BATCH], count = 0;
-    for (size_t i = 0; i < cache->slot_count; i++) {
-        const hob_cache_slot *slot = &cache->slots[i];
-        if (!asks(slot, server))
+    for (size_t i = 0; i < server->slot_count; i++) {
+        const hob_cache_slot *slot = &server->slots[i];
+        if (slot->answered)
             continue;
-        memcached_return_t rc = slot->claim ? add_placeholder(link, slot) : MEMCACHED_SUCCESS;
+        memcached_return_t rc = slot->claim ? add_claim(link, slot) : MEMCACHED_SUCCESS;
         if (rc != MEMCACHED_SUCCESS)
             return rc;
         keys[count] = slot->key;
@@ -128,12 +127,12 @@ static memcached_return_t ask(hob_cache *cache, hob_cache_server *server) {
 }
 
 /* The answers come in the order of the question. NULL: an answer to something else. */
-static hob_cache_slot *answered_slot(hob_cache *cache, const hob_cache_server *server, size_t *at) {
+static hob_cache_slot *answered_slot(hob_cache_server *server, size_t *at) {
     const memcached_result_st *result = &server->links[HOB_CACHE_LOOKUPS].result;
     hob_text key = {memcached_result_key_value(result), memcached_result_key_length(result)};
-    while (*at < cache->slot_count) {
-        hob_cache_slot *slot = &cache->slots[(*at)++];
-        if (asks(slot, server) && slot->size == key.size && memcmp(slot->key, key.data, key.size) == 0)
+    while (*at < server->slot_count) {
+        hob_cache_slot *slot = &server->slots[(*at)++];
+        if (!slot->answered && slot->size == key.size && memcmp(slot->key, key.data, key.size) == 0)
             return slot;
     }
     return NULL;
@@ -146,17 +145,37 @@ static void won(hob_cache *cache, hob_cache_slot *slot) {
         first->claim = slot->claim;
         finish(first, HOB_CACHE_FOUND_LEASE);
     } else {
-        (void)hob__cache_write(cache, HOB_CACHE_JOB_GIVE_UP, (hob_text){slot->key, slot->size},
-                               (hob_cache_lease){slot->claim}, (hob_text){0}, 0, NULL);
+        (void)hob__cache_write(cache, HOB_CACHE_JOB_GIVE_UP, (hob_text){slot->key, slot->size}, slot->claim, NULL, 0,
+                               NULL);
     }
-    finish_all(&slot->waiters, HOB_CACHE_FOUND_OTHERS);
 }
 
-static void hit(hob_cache_slot *slot, hob_text payload) {
+static void hit(hob_cache_slot *slot, const hob_cache_entry *entry) {
     hob_cache_lookup *lookup;
     while ((lookup = TAILQ_FIRST(&slot->waiters))) {
-        lookup->value = hob__arena_copy(lookup->task->arena, payload);
-        finish(lookup, HOB_CACHE_FOUND_VALUE);
+        lookup->value = hob__arena_copy(lookup->task->arena, entry->payload);
+        lookup->generation_count = entry->id_count;
+        for (size_t i = 0; i < entry->id_count && i < HOB_CACHE_ENTITIES_MAX; i++)
+            lookup->generations[i] = entry->ids[i];
+        finish(lookup, entry->kind == HOB_CACHE_ABSENCE ? HOB_CACHE_FOUND_ABSENCE : HOB_CACHE_FOUND_VALUE);
+    }
+}
+
+static void answer_entry(hob_cache *cache, hob_cache_slot *slot, const hob_cache_entry *entry) {
+    hob_cache_lookup *lookup;
+    TAILQ_FOREACH(lookup, &slot->waiters, entry)
+    lookup->id = entry->id;
+    if (slot->generation) {
+        bool good = entry->kind == HOB_CACHE_GENERATION;
+        finish_all(&slot->waiters, good ? HOB_CACHE_FOUND_VALUE : HOB_CACHE_FOUND_NONE);
+    } else if (entry->kind == HOB_CACHE_VALUE || entry->kind == HOB_CACHE_ABSENCE) {
+        hit(slot, entry);
+    } else if (entry->kind == HOB_CACHE_PLACEHOLDER) {
+        if (entry->id == slot->claim)
+            won(cache, slot);
+        finish_all(&slot->waiters, HOB_CACHE_FOUND_OTHERS);
+    } else {
+        finish_all(&slot->waiters, HOB_CACHE_FOUND_NONE);
     }
 }
 
@@ -164,35 +183,28 @@ static void answer(hob_cache *cache, hob_cache_slot *slot, hob_text stored) {
     hob_text key = {slot->key, slot->size};
     hob_cache_entry entry;
     slot->answered = true;
-    if (!hob__cache_value_read(stored, key, &entry)) {
-        cache->counters.foreign++;
-        (void)hob__cache_write(cache, HOB_CACHE_JOB_CLEAR, key, (hob_cache_lease){0}, (hob_text){0}, 0, NULL);
-        finish_all(&slot->waiters, HOB_CACHE_FOUND_NONE);
-    } else if (entry.kind == HOB_CACHE_VALUE) {
-        hit(slot, entry.payload);
-    } else if (entry.kind == HOB_CACHE_TOMBSTONE) {
-        finish_all(&slot->waiters, HOB_CACHE_FOUND_NONE);
-    } else if (entry.id == slot->claim) {
-        won(cache, slot);
-    } else {
-        finish_all(&slot->waiters, HOB_CACHE_FOUND_OTHERS);
+    if (hob__cache_value_read(stored, key, &entry)) {
+        answer_entry(cache, slot, &entry);
+        return;
     }
+    cache->counters.foreign++;
+    (void)hob__cache_write(cache, HOB_CACHE_JOB_CLEAR, key, 0, NULL, 0, NULL);
+    finish_all(&slot->waiters, HOB_CACHE_FOUND_NONE);
 }
 
 /* Nothing stands there. With a claim there should: the server had no room for it. And a lease is of no use, but in
  * everybody's way, while nothing can be written. */
-static void miss(hob_cache *cache, hob_cache_slot *slot) {
-    slot->answered = true;
-    if (slot->claim || hob__cache_breaker_open(&slot->server->links[HOB_CACHE_WRITES].breaker)) {
+static void miss(hob_cache *cache, hob_cache_server *server, hob_cache_slot *slot) {
+    if (slot->claim || hob__cache_breaker_open(&server->links[HOB_CACHE_WRITES].breaker)) {
         finish_all(&slot->waiters, HOB_CACHE_FOUND_NONE);
         return;
     }
     hob_cache_lookup *lookup = TAILQ_FIRST(&slot->waiters);
     if (lookup)
-        lookup->claim = hob__cache_new_id();
+        lookup->claim = slot->generation ? hob__cache_new_generation() : hob__cache_new_id();
     for (; lookup; lookup = TAILQ_FIRST(&slot->waiters)) {
         lookup->until += cache->timeout; /* another question, another wait */
-        move(lookup, &cache->pending);
+        move(lookup, &server->pending);
     }
 }
 
@@ -201,7 +213,7 @@ static memcached_return_t take_answers(hob_cache *cache, hob_cache_server *serve
     memcached_return_t rc;
     size_t at = 0;
     while (memcached_fetch_result(link->handle, &link->result, &rc)) {
-        hob_cache_slot *slot = answered_slot(cache, server, &at);
+        hob_cache_slot *slot = answered_slot(server, &at);
         if (!slot)
             return MEMCACHED_PROTOCOL_ERROR;
         answer(cache, slot, (hob_text){memcached_result_value(&link->result), memcached_result_length(&link->result)});
@@ -210,85 +222,56 @@ static memcached_return_t take_answers(hob_cache *cache, hob_cache_server *serve
 }
 
 static memcached_return_t converse(hob_cache *cache, hob_cache_server *server) {
-    memcached_return_t rc = server->sent;
-    if (rc == MEMCACHED_SUCCESS)
-        rc = take_answers(cache, server);
-    if (hob__cache_link_lost(&server->links[HOB_CACHE_LOOKUPS], rc)) {
-        rc = ask(cache, server);
-        if (rc == MEMCACHED_SUCCESS)
-            rc = take_answers(cache, server);
-    }
-    return rc;
+    memcached_return_t rc = ask(cache, server);
+    return rc == MEMCACHED_SUCCESS ? take_answers(cache, server) : rc;
 }
 
-static bool involved(const hob_cache *cache, const hob_cache_server *server) {
-    for (size_t i = 0; i < cache->slot_count; i++)
-        if (asks(&cache->slots[i], server))
-            return true;
-    return false;
-}
-
-/* What is still unanswered: missing when all went well, else unknown. */
-static void close_slots(hob_cache *cache, const hob_cache_server *server, bool good) {
-    for (size_t i = 0; i < cache->slot_count; i++) {
-        hob_cache_slot *slot = &cache->slots[i];
-        if (!asks(slot, server))
+/* What is still unanswered: missing when all went well, else unknown. Who waits for a server that has just failed has
+ * waited long enough. */
+static void close_slots(hob_cache *cache, hob_cache_server *server, bool good) {
+    if (!good)
+        finish_all(&server->pending, HOB_CACHE_FOUND_FAILURE);
+    for (size_t i = 0; i < server->slot_count; i++) {
+        hob_cache_slot *slot = &server->slots[i];
+        if (slot->answered)
             continue;
         if (good)
-            miss(cache, slot);
+            miss(cache, server, slot);
         else
             finish_all(&slot->waiters, HOB_CACHE_FOUND_FAILURE);
-        slot->answered = true;
     }
+    server->slot_count = 0;
 }
 
-/* Who waits for a server that has just failed has waited long enough. */
-static void fail_pending(hob_cache *cache, const hob_cache_server *server) {
-    hob_cache_lookup *next;
-    for (hob_cache_lookup *lookup = TAILQ_FIRST(&cache->pending); lookup; lookup = next) {
-        next = TAILQ_NEXT(lookup, entry);
-        if (lookup->server == server)
-            finish(lookup, HOB_CACHE_FOUND_FAILURE);
+static void exchange(hob_cache *cache, hob_cache_server *server) {
+    hob_cache_link *link = &server->links[HOB_CACHE_LOOKUPS];
+    if (!hob__cache_link_usable(link)) {
+        close_slots(cache, server, false);
+        return;
     }
-}
-
-/* All servers are asked before the first is listened to. */
-static void exchange(hob_cache *cache) {
-    for (size_t i = 0; i < cache->server_count; i++) {
-        hob_cache_server *server = &cache->servers[i];
-        if (!involved(cache, server))
-            continue;
-        if (hob__cache_link_usable(&server->links[HOB_CACHE_LOOKUPS]))
-            server->sent = ask(cache, server);
-        else
-            close_slots(cache, server, false);
-    }
-    for (size_t i = 0; i < cache->server_count; i++) {
-        hob_cache_server *server = &cache->servers[i];
-        if (!involved(cache, server))
-            continue;
-        memcached_return_t rc = converse(cache, server);
-        close_slots(cache, server, hob__cache_answered(rc));
-        if (!hob__cache_answered(rc))
-            fail_pending(cache, server);
-        hob__cache_link_settle(cache, server, HOB_CACHE_LOOKUPS, rc);
-    }
+    memcached_return_t rc = converse(cache, server);
+    if (hob__cache_link_lost(link, rc))
+        rc = converse(cache, server);
+    close_slots(cache, server, hob__cache_answered(rc));
+    hob__cache_link_settle(cache, server, HOB_CACHE_LOOKUPS, rc);
 }
 
 void hob__cache_lookup_service(hob_task *task) {
-    hob_cache *cache = ((hob_cache_service *)task)->cache;
+    hob_cache_service *service = (hob_cache_service *)task;
+    hob_cache *cache = service->cache;
+    hob_cache_server *server = service->server;
     while (!hob__cache_stopping(cache)) {
-        int64_t probe_at = hob__cache_tend(cache, HOB_CACHE_LOOKUPS);
+        int64_t probe_at = hob__cache_tend(cache, server, HOB_CACHE_LOOKUPS);
         if (hob__cache_stopping(cache))
             break;
-        if (TAILQ_EMPTY(&cache->pending)) {
-            hob__cache_idle(&cache->lookups, probe_at);
+        if (TAILQ_EMPTY(&server->pending)) {
+            hob__cache_idle(service, probe_at);
             (void)hob__task_yield(task); /* the rest of this turn joins the batch */
             continue;
         }
-        gather(cache);
-        exchange(cache);
+        gather(server);
+        exchange(cache, server);
     }
-    finish_all(&cache->pending, HOB_CACHE_FOUND_FAILURE);
-    hob__cache_service_ended(&cache->lookups);
+    finish_all(&server->pending, HOB_CACHE_FOUND_FAILURE);
+    hob__cache_service_ended(service);
 }

@@ -132,26 +132,56 @@ hob_cache_server *hob__cache_server_of(const hob_cache *cache, hob_text key) {
     return &cache->servers[cache->ring ? memcached_generate_hash(cache->ring, key.data, key.size) : 0];
 }
 
-static void moved_to(hob_cache *cache, hob_cache_server *server, const char *address) {
-    memcpy(server->address, address, strlen(address) + 1);
+static void wake_services(hob_cache_server *server) {
+    for (size_t use = 0; use < HOB_CACHE_LINKS; use++)
+        hob__cache_wake(&server->services[use]);
+}
+
+/* The probe says whether it answers there. */
+static void go_to(hob_cache_server *server, size_t at) {
+    server->address_at = at;
+    memcpy(server->address, server->addresses.text[at], sizeof server->addresses.text[at]);
     server->generation++;
-    hob__log(HOB_LOG_INFO, "cache server %s is at %s", server->host, address);
-    hob__cache_wake(&cache->lookups);
-    hob__cache_wake(&cache->writer);
+    server->settled = false;
+    hob__log(HOB_LOG_INFO, "cache server %s: trying %s", server->host, server->address);
+    wake_services(server);
+}
+
+void hob__cache_address_failed(hob_cache *cache, hob_cache_server *server, const hob_cache_link *link) {
+    server->resolve_wanted = true;
+    hob__cache_wake(&cache->resolver);
+    if (link->generation != server->generation || server->addresses.count < 2 ||
+        (server->settled && link->breaker.pause < HOB_CACHE_LONGEST_PAUSE))
+        return;
+    size_t next = (server->address_at + 1) % server->addresses.count;
+    server->tried |= next == 0;
+    go_to(server, next);
+}
+
+/* The address it is at stays as long as the name has it. */
+static void take_addresses(hob_cache_server *server, const hob_addresses *found) {
+    server->addresses = *found;
+    for (size_t i = 0; i < found->count; i++) {
+        if (strcmp(found->text[i], server->address) == 0) {
+            server->address_at = i;
+            return;
+        }
+    }
+    server->tried = false;
+    go_to(server, 0);
 }
 
 static void resolve(hob_cache *cache, hob_task *task, hob_cache_server *server) {
-    char address[64];
+    hob_addresses found;
     const char *why;
-    if (!hob__resolve(cache->offload, task, server->host, address, &why)) {
+    if (!hob__resolve_all(cache->offload, task, server->host, &found, &why)) {
         if (!server->resolve_failed)
             hob__log(HOB_LOG_WARN, "cache server %s: %s", server->host, why);
         server->resolve_failed = true;
         return;
     }
     server->resolve_wanted = server->resolve_failed = false;
-    if (strcmp(address, server->address) != 0)
-        moved_to(cache, server, address);
+    take_addresses(server, &found);
 }
 
 /* Names are looked up at the start, until they are found, and again whenever a server stops answering: it may have

@@ -5,9 +5,9 @@
 
 #include "base/random.h"
 
-#define FORMAT 1
+#define FORMAT 2
 
-/* Little-endian: workers of different machines may share a server. */
+/* Little-endian: workers of different machines may share a server. Behind it the key, the ids, the payload. */
 typedef struct header {
     char magic[4];
     uint8_t format;
@@ -15,6 +15,9 @@ typedef struct header {
     uint16_t key_size;
     uint64_t id;
     uint32_t payload_size;
+    uint16_t id_count;
+    uint16_t unused;
+    uint64_t checksum; /* of all the rest */
 } __attribute__((packed)) header;
 _Static_assert(sizeof(header) == HOB_CACHE_HEADER, "the layout on the server");
 
@@ -28,8 +31,35 @@ uint64_t hob__cache_new_id(void) {
     return id;
 }
 
-size_t hob__cache_value_size(hob_text key, hob_text payload) {
-    return HOB_CACHE_HEADER + key.size + payload.size;
+/* What was evicted comes back as something that was never there before, even should the random bits repeat: no older
+ * value can take it for its own. */
+uint64_t hob__cache_new_generation(void) {
+    uint64_t ms = (uint64_t)hob__clock_wall_us() / 1000;
+    uint64_t id = ms << 20 | (hob__random() & 0xfffff);
+    return id ? id : 1;
+}
+
+/* FNV-1a over words, with a shift so that high bits count too. It finds damage; it keeps nobody out. */
+static uint64_t checksum(uint64_t sum, const char *bytes, size_t size) {
+    uint64_t word;
+    for (; size >= sizeof word; bytes += sizeof word, size -= sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        sum = (sum ^ le64toh(word)) * UINT64_C(1099511628211);
+        sum ^= sum >> 32;
+    }
+    word = 0;
+    memcpy(&word, bytes, size);
+    sum = (sum ^ le64toh(word) ^ (uint64_t)size << 56) * UINT64_C(1099511628211);
+    return sum ^ sum >> 32;
+}
+
+static uint64_t checksum_of(const char *stored, size_t size) {
+    uint64_t sum = checksum(UINT64_C(14695981039346656037), stored, offsetof(header, checksum));
+    return checksum(sum, stored + sizeof(header), size - sizeof(header));
+}
+
+size_t hob__cache_value_size(const hob_cache_entry *entry, hob_text key) {
+    return HOB_CACHE_HEADER + key.size + entry->id_count * sizeof(uint64_t) + entry->payload.size;
 }
 
 void hob__cache_value_write(char *to, const hob_cache_entry *entry, hob_text key) {
@@ -37,12 +67,27 @@ void hob__cache_value_write(char *to, const hob_cache_entry *entry, hob_text key
                    .kind = (uint8_t)entry->kind,
                    .key_size = htole16((uint16_t)key.size),
                    .id = htole64(entry->id),
-                   .payload_size = htole32((uint32_t)entry->payload.size)};
+                   .payload_size = htole32((uint32_t)entry->payload.size),
+                   .id_count = htole16((uint16_t)entry->id_count)};
+    char *at = to + sizeof head;
     memcpy(head.magic, MAGIC, sizeof MAGIC);
     memcpy(to, &head, sizeof head);
-    memcpy(to + sizeof head, key.data, key.size);
+    memcpy(at, key.data, key.size);
+    at += key.size;
+    for (size_t i = 0; i < entry->id_count; i++, at += sizeof(uint64_t))
+        memcpy(at, &(uint64_t){htole64(entry->ids[i])}, sizeof(uint64_t));
     if (entry->payload.size)
-        memcpy(to + sizeof head + key.size, entry->payload.data, entry->payload.size);
+        memcpy(at, entry->payload.data, entry->payload.size);
+    head.checksum = htole64(checksum_of(to, hob__cache_value_size(entry, key)));
+    memcpy(to, &head, sizeof head);
+}
+
+static void read_ids(hob_cache_entry *entry, const char *from) {
+    for (size_t i = 0; i < entry->id_count; i++) {
+        uint64_t id;
+        memcpy(&id, from + i * sizeof id, sizeof id);
+        entry->ids[i] = le64toh(id);
+    }
 }
 
 bool hob__cache_value_read(hob_text stored, hob_text key, hob_cache_entry *entry) {
@@ -51,13 +96,19 @@ bool hob__cache_value_read(hob_text stored, hob_text key, hob_cache_entry *entry
         return false;
     memcpy(&head, stored.data, sizeof head);
     if (memcmp(head.magic, MAGIC, sizeof MAGIC) != 0 || head.format != FORMAT || head.kind < HOB_CACHE_VALUE ||
-        head.kind > HOB_CACHE_TOMBSTONE || head.id == 0)
+        head.kind > HOB_CACHE_GENERATION || head.id == 0)
         return false;
-    hob_text payload = {.size = le32toh(head.payload_size)};
-    if (le16toh(head.key_size) != key.size || stored.size != hob__cache_value_size(key, payload) ||
-        memcmp(stored.data + sizeof head, key.data, key.size) != 0)
+    entry->kind = (hob_cache_kind)head.kind;
+    entry->id = le64toh(head.id);
+    entry->id_count = le16toh(head.id_count);
+    entry->payload.size = le32toh(head.payload_size);
+    if (entry->id_count > HOB_CACHE_IDS_MAX || le16toh(head.key_size) != key.size ||
+        stored.size != hob__cache_value_size(entry, key) ||
+        memcmp(stored.data + sizeof head, key.data, key.size) != 0 ||
+        le64toh(head.checksum) != checksum_of(stored.data, stored.size))
         return false;
-    payload.data = stored.data + sizeof head + key.size;
-    *entry = (hob_cache_entry){.kind = (hob_cache_kind)head.kind, .id = le64toh(head.id), .payload = payload};
+    const char *ids = stored.data + sizeof head + key.size;
+    read_ids(entry, ids);
+    entry->payload.data = ids + entry->id_count * sizeof(uint64_t);
     return true;
 }

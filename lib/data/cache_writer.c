@@ -1,7 +1,7 @@
 /*
- * Writes: done behind the answer, one after the other; tombstones and deletes go first. What invalidates is never given
- * up: when it fails it is owed to its server, tried again with back-off, and until it has been done nothing is read
- * from that server.
+ * Writes to one server: done behind the answer, one after the other; tombstones and deletes go first. What invalidates
+ * is never given up: when it fails it is owed to the server, tried again with back-off, and until it has been done no
+ * worker of the service reads from that server. What is owed but not known by key any more, a flush makes good.
  */
 #include "data/cache_private.h"
 
@@ -13,35 +13,19 @@
 
 #define OWED_PAUSE (100 * HOB_MS)
 #define OWED_LONGEST_PAUSE (5 * HOB_S)
-#define EXPIRED (-1) /* a ttl with which what is stored has gone at once */
+#define SUSPECT_PAUSE (100 * HOB_MS)
+#define FLUSH_PATIENCE (30 * HOB_S) /* beyond any exchange, so its worker has died or hangs */
 
 static bool invalidates(hob_cache_job_kind kind) {
     return kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
 }
 
-static hob_text key_of(const hob_cache_job *job) {
-    return (hob_text){job->envelope + HOB_CACHE_HEADER, job->key_size};
-}
+/* ---- Debts ---- */
 
-/* ---- Into the queue ---- */
-
-static time_t ttl_in_seconds(int64_t ns) {
-    int64_t s = (int64_t)((double)ns * hob__jitter(0.1) / (double)HOB_S);
-    return s < 1 ? 1 : s > HOB_CACHE_TTL_MAX_S ? HOB_CACHE_TTL_MAX_S : (time_t)s;
-}
-
-static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t lease, hob_text payload) {
-    size_t size = hob__cache_value_size(key, payload);
-    hob_cache_job *job = malloc(sizeof *job + size);
-    if (!job)
-        return NULL;
-    *job = (hob_cache_job){.kind = kind, .lease = lease, .key_size = key.size, .size = size};
-    bool tombstone = kind == HOB_CACHE_JOB_TOMBSTONE;
-    hob_cache_entry entry = {.kind = tombstone ? HOB_CACHE_TOMBSTONE : HOB_CACHE_VALUE,
-                             .id = lease ? lease : hob__cache_new_id(),
-                             .payload = payload};
-    hob__cache_value_write(job->envelope, &entry, key);
-    return job;
+static void enter_debt(hob_cache *cache, hob_cache_job *job) {
+    job->server->debt_count += !job->entered;
+    job->entered = true;
+    hob__cache_debts_enter(job->server->debts, cache->slot);
 }
 
 static void tell_waiter(hob_cache_job *job, bool succeeded) {
@@ -53,41 +37,65 @@ static void tell_waiter(hob_cache_job *job, bool succeeded) {
     job->waiter = NULL;
 }
 
-static void end_job(hob_cache_job *job, bool succeeded) {
+static void end_job(hob_cache *cache, hob_cache_job *job, bool succeeded) {
+    if (job->entered && --job->server->debt_count == 0)
+        hob__cache_debts_clear(job->server->debts, cache->slot);
     tell_waiter(job, succeeded);
     free(job);
 }
 
-/* Until everything the server may hold has expired. */
-static int64_t all_expired_at(const hob_cache *cache) {
-    return hob__loop_now(cache->loop) + cache->longest_ttl + cache->longest_ttl / 8 + HOB_S;
+static hob_cache_job *take_owed(hob_cache_server *server) {
+    hob_cache_job *job = STAILQ_FIRST(&server->owed);
+    STAILQ_REMOVE_HEAD(&server->owed, entry);
+    server->owed_count--;
+    server->owed_pause = OWED_PAUSE;
+    return job;
 }
 
-static void shun(hob_cache *cache, hob_cache_server *server, const char *why) {
-    bool said = hob__loop_now(cache->loop) < server->shunned_until;
-    server->shunned_until = all_expired_at(cache);
+/* Of which nothing can be remembered. */
+static void orphan_debt(hob_cache *cache, hob_cache_server *server, const char *why) {
+    hob__cache_debts_orphan(server->debts, cache->slot);
+    if (server->debt_count)
+        hob__cache_debts_enter(server->debts, cache->slot);
     cache->counters.failures++;
-    if (!said)
-        hob__log(HOB_LOG_ERROR, "cache server %s: an entry could not be invalidated (%s); not read from for %d s",
-                 server->host, why, (int)(cache->longest_ttl / HOB_S));
+    hob__log(HOB_LOG_ERROR, "cache server %s: an invalidation cannot be kept (%s); it will be flushed", server->host,
+             why);
+    server->suspected_at = 0;
+    hob__cache_suspect(cache, server);
 }
 
 static void owe(hob_cache *cache, hob_cache_job *job) {
     hob_cache_server *server = job->server;
+    enter_debt(cache, job);
     tell_waiter(job, false);
     if (server->owed_count == HOB_CACHE_OWED_MAX) {
-        shun(cache, server, "too many are waiting");
-        free(job);
-        return;
+        orphan_debt(cache, server, "too many are waiting");
+        while (server->owed_count)
+            end_job(cache, take_owed(server), true);
     }
     if (server->owed_count == 0) {
         server->owed_pause = OWED_PAUSE;
         server->owed_retry_at = hob__loop_now(cache->loop) + OWED_PAUSE;
     }
-    job->expires = job->kind == HOB_CACHE_JOB_DELETE ? all_expired_at(cache)
-                                                     : hob__loop_now(cache->loop) + cache->tombstone_ttl * HOB_S;
     STAILQ_INSERT_TAIL(&server->owed, job, entry);
     server->owed_count++;
+}
+
+/* ---- Into the queue ---- */
+
+static time_t ttl_in_seconds(int64_t ns) {
+    int64_t s = (int64_t)((double)ns * hob__jitter(0.1) / (double)HOB_S);
+    return s < 1 ? 1 : s > HOB_CACHE_TTL_MAX_S ? HOB_CACHE_TTL_MAX_S : (time_t)s;
+}
+
+static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t id, const hob_cache_entry *entry) {
+    size_t size = hob__cache_value_size(entry, key);
+    hob_cache_job *job = malloc(sizeof *job + size);
+    if (!job)
+        return NULL;
+    *job = (hob_cache_job){.kind = kind, .id = id, .key_size = key.size, .size = size};
+    hob__cache_value_write(job->envelope, entry, key);
+    return job;
 }
 
 /* Not even tried. */
@@ -96,7 +104,7 @@ static void skip(hob_cache *cache, hob_cache_job *job) {
     if (invalidates(job->kind))
         owe(cache, job);
     else
-        end_job(job, false);
+        end_job(cache, job, false);
 }
 
 static bool has_room(hob_cache *cache, size_t size) {
@@ -117,37 +125,38 @@ static bool must_wait(const hob_cache_server *server) {
 }
 
 static void enqueue(hob_cache *cache, hob_cache_job *job) {
-    if (must_wait(job->server)) {
+    hob_cache_server *server = job->server;
+    if (must_wait(server)) {
         skip(cache, job);
         return;
     }
     if (invalidates(job->kind)) {
-        STAILQ_INSERT_TAIL(&cache->urgent, job, entry);
+        STAILQ_INSERT_TAIL(&server->urgent, job, entry);
     } else {
-        STAILQ_INSERT_TAIL(&cache->fills, job, entry);
+        STAILQ_INSERT_TAIL(&server->fills, job, entry);
         cache->fill_count++;
         cache->fill_bytes += job->size;
     }
-    hob__cache_wake(&cache->writer);
+    hob__cache_wake(&server->services[HOB_CACHE_WRITES]);
 }
 
-bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, hob_cache_lease lease, hob_text payload,
-                      int64_t ttl, hob_cache_job_waiter *waiter) {
+bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, uint64_t id,
+                      const hob_cache_entry *entry, int64_t ttl, hob_cache_job_waiter *waiter) {
+    static const hob_cache_entry none = {.kind = HOB_CACHE_TOMBSTONE, .id = 1};
     hob_cache_server *server = hob__cache_server_of(cache, key);
-    ttl = ttl < HOB_CACHE_TTL_MAX_S * HOB_S ? ttl : HOB_CACHE_TTL_MAX_S * HOB_S;
-    if (!invalidates(kind) && !has_room(cache, hob__cache_value_size(key, payload)))
+    entry = entry ? entry : &none;
+    if (!invalidates(kind) && !has_room(cache, hob__cache_value_size(entry, key)))
         return false;
-    hob_cache_job *job = new_job(kind, key, lease.id, payload);
+    hob_cache_job *job = new_job(kind, key, id, entry);
     if (!job) {
         if (invalidates(kind))
-            shun(cache, server, "out of memory");
+            orphan_debt(cache, server, "out of memory");
         else
             hob__log(HOB_LOG_ERROR, "cache: out of memory; a value is not kept");
         return false;
     }
     job->server = server;
-    job->ttl = kind == HOB_CACHE_JOB_TOMBSTONE ? cache->tombstone_ttl : ttl_in_seconds(ttl);
-    cache->longest_ttl = ttl > cache->longest_ttl ? ttl : cache->longest_ttl;
+    job->ttl = invalidates(kind) ? cache->tombstone_ttl : ttl_in_seconds(ttl);
     job->waiter = waiter;
     if (waiter)
         waiter->job = job;
@@ -155,120 +164,53 @@ bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, h
     return true;
 }
 
-/* ---- One job ---- */
+static bool waits(const hob_cache_job_waiter *waiter) {
+    const hob_task *task = waiter->task;
+    return waiter->job && !task->cancelled && task->deadline > hob__loop_now(task->loop);
+}
 
-typedef struct standing {
-    bool anything, foreign;
-    uint64_t lease; /* of a placeholder; 0: it is none */
-    uint64_t cas;
-} standing;
-
-static memcached_return_t look(hob_cache_link *link, hob_text key, standing *found) {
-    hob_cache_entry entry;
-    memcached_return_t rc = memcached_mget(link->handle, &key.data, &key.size, 1);
-    *found = (standing){0};
-    if (rc != MEMCACHED_SUCCESS)
-        return rc;
-    while (memcached_fetch_result(link->handle, &link->result, &rc)) {
-        const memcached_result_st *result = &link->result;
-        hob_text got = {memcached_result_key_value(result), memcached_result_key_length(result)};
-        if (!hob_text_equal(got, key))
-            return MEMCACHED_PROTOCOL_ERROR;
-        hob_text stored = {memcached_result_value(result), memcached_result_length(result)};
-        *found = (standing){.anything = true, .cas = memcached_result_cas(result)};
-        found->foreign = !hob__cache_value_read(stored, key, &entry);
-        if (!found->foreign && entry.kind == HOB_CACHE_PLACEHOLDER)
-            found->lease = entry.id;
+bool hob__cache_await(hob_cache *cache, hob_cache_job_waiter *waiter) {
+    while (waits(waiter))
+        (void)hob__task_park(waiter->task, HOB_FOREVER);
+    hob_cache_job *job = waiter->job;
+    if (job) {
+        job->waiter = NULL;
+        if (invalidates(job->kind))
+            enter_debt(cache, job);
     }
-    return hob__cache_fetch_end(link, rc);
+    return waiter->succeeded;
 }
 
-static memcached_return_t expire(hob_cache_link *link, hob_text key, uint64_t cas) {
-    return memcached_cas(link->handle, key.data, key.size, "", 0, EXPIRED, 0, cas);
-}
+/* ---- Out of the queue ---- */
 
-/* CAS numbers start anew with the server, so the same number proves nothing; the id in the placeholder does, and the
- * number only that nothing came between this look and the write. */
-static memcached_return_t fill(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job) {
-    hob_text key = key_of(job);
-    standing found;
-    memcached_return_t rc = look(link, key, &found);
-    if (!hob__cache_answered(rc))
-        return rc;
-    if (found.lease != job->lease) {
-        cache->counters.voided++;
-        return rc;
-    }
-    rc = memcached_cas(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0, found.cas);
-    if (rc == MEMCACHED_SUCCESS) {
-        cache->counters.fills++;
-    } else if (rc == MEMCACHED_DATA_EXISTS || rc == MEMCACHED_NOTFOUND) {
-        cache->counters.voided++;
-    } else if (hob__cache_answered(rc)) {
-        cache->counters.failures++;
-        hob__log(HOB_LOG_WARN, "cache server %s keeps no value of %zu bytes: %s", job->server->host, job->size,
-                 memcached_strerror(NULL, rc));
-        rc = expire(link, key, found.cas);
-    }
-    return rc;
-}
-
-/* Whatever came in between stays. */
-static memcached_return_t give_up(hob_cache_link *link, const hob_cache_job *job) {
-    standing found;
-    memcached_return_t rc = look(link, key_of(job), &found);
-    return hob__cache_answered(rc) && found.lease == job->lease ? expire(link, key_of(job), found.cas) : rc;
-}
-
-static memcached_return_t clear(hob_cache_link *link, const hob_cache_job *job) {
-    standing found;
-    memcached_return_t rc = look(link, key_of(job), &found);
-    return hob__cache_answered(rc) && found.foreign ? expire(link, key_of(job), found.cas) : rc;
-}
-
-static memcached_return_t perform(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job) {
-    hob_text key = key_of(job);
-    switch (job->kind) {
-    case HOB_CACHE_JOB_FILL:
-        return fill(cache, link, job);
-    case HOB_CACHE_JOB_GIVE_UP:
-        return give_up(link, job);
-    case HOB_CACHE_JOB_CLEAR:
-        return clear(link, job);
-    case HOB_CACHE_JOB_TOMBSTONE:
-        return memcached_set(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0);
-    case HOB_CACHE_JOB_DELETE:
-        return memcached_delete(link->handle, key.data, key.size, 0);
-    }
-    return MEMCACHED_FAILURE;
-}
-
-/* A tombstone must stand; a delete has done its work too when there was nothing. */
 static bool achieved(hob_cache *cache, const hob_cache_job *job, memcached_return_t rc) {
-    if (job->kind == HOB_CACHE_JOB_TOMBSTONE && rc == MEMCACHED_SUCCESS)
-        cache->counters.tombstones++;
-    else if (job->kind == HOB_CACHE_JOB_DELETE && (rc == MEMCACHED_SUCCESS || rc == MEMCACHED_NOTFOUND))
-        cache->counters.deletes++;
-    else
-        return !invalidates(job->kind) && hob__cache_answered(rc);
-    return true;
+    switch (job->kind) {
+    case HOB_CACHE_JOB_TOMBSTONE:
+        cache->counters.tombstones += rc == MEMCACHED_SUCCESS;
+        return rc == MEMCACHED_SUCCESS;
+    case HOB_CACHE_JOB_DELETE:
+        cache->counters.deletes += rc == MEMCACHED_SUCCESS;
+        return rc == MEMCACHED_SUCCESS;
+    case HOB_CACHE_JOB_TAKE_OVER:
+        return rc == MEMCACHED_SUCCESS;
+    default:
+        return hob__cache_answered(rc);
+    }
 }
 
 static bool run(hob_cache *cache, const hob_cache_job *job) {
     hob_cache_link *link = &job->server->links[HOB_CACHE_WRITES];
-    memcached_return_t rc = perform(cache, link, job);
+    memcached_return_t rc = hob__cache_perform(cache, link, job);
     if (hob__cache_link_lost(link, rc))
-        rc = perform(cache, link, job);
+        rc = hob__cache_perform(cache, link, job);
     bool done = achieved(cache, job, rc);
-    if (!done && hob__cache_answered(rc)) {
+    if (!done && invalidates(job->kind) && hob__cache_answered(rc)) {
         cache->counters.failures++;
         hob__log(HOB_LOG_WARN, "cache server %s: not invalidated: %s", job->server->host, memcached_strerror(NULL, rc));
     }
     hob__cache_link_settle(cache, job->server, HOB_CACHE_WRITES, rc);
     return done;
 }
-
-/* ---- The queues ---- */
 
 static void run_queued(hob_cache *cache, hob_cache_job *job) {
     if (must_wait(job->server) || !job->server->links[HOB_CACHE_WRITES].handle) {
@@ -279,97 +221,133 @@ static void run_queued(hob_cache *cache, hob_cache_job *job) {
     if (!done && invalidates(job->kind))
         owe(cache, job);
     else
-        end_job(job, done);
+        end_job(cache, job, done);
 }
 
-static void settle_owed(hob_cache_server *server) {
-    hob_cache_job *job = STAILQ_FIRST(&server->owed);
-    STAILQ_REMOVE_HEAD(&server->owed, entry);
-    server->owed_count--;
-    server->owed_pause = OWED_PAUSE;
-    end_job(job, true);
-}
-
+/* Out of its list meanwhile: what is owed may be dropped while this waits. */
 static void run_owed(hob_cache *cache, hob_cache_server *server) {
-    hob_cache_job *job = STAILQ_FIRST(&server->owed);
-    if (hob__loop_now(cache->loop) >= job->expires || run(cache, job)) {
-        settle_owed(server);
+    int64_t pause = 2 * server->owed_pause;
+    hob_cache_job *job = take_owed(server);
+    if (run(cache, job)) {
+        end_job(cache, job, true);
         return;
     }
-    int64_t pause = 2 * server->owed_pause;
+    STAILQ_INSERT_HEAD(&server->owed, job, entry);
+    server->owed_count++;
     server->owed_pause = pause < OWED_LONGEST_PAUSE ? pause : OWED_LONGEST_PAUSE;
     server->owed_retry_at = hob__loop_now(cache->loop) + (int64_t)((double)server->owed_pause * hob__jitter(0.2));
 }
 
-/* A server to which something owed may be tried now; else *due is when. */
-static hob_cache_server *debtor(hob_cache *cache, int64_t *due) {
-    for (size_t i = 0; i < cache->server_count; i++) {
-        hob_cache_server *server = &cache->servers[i];
-        if (server->owed_count == 0 || !hob__cache_link_usable(&server->links[HOB_CACHE_WRITES]))
-            continue; /* the probe says when it is back */
-        if (hob__loop_now(cache->loop) >= server->owed_retry_at)
-            return server;
-        *due = server->owed_retry_at < *due ? server->owed_retry_at : *due;
-    }
-    return NULL;
-}
-
-static hob_cache_job *take(hob_cache *cache) {
-    hob_cache_job *job = STAILQ_FIRST(&cache->urgent);
+static hob_cache_job *take(hob_cache *cache, hob_cache_server *server) {
+    hob_cache_job *job = STAILQ_FIRST(&server->urgent);
     if (job) {
-        STAILQ_REMOVE_HEAD(&cache->urgent, entry);
+        STAILQ_REMOVE_HEAD(&server->urgent, entry);
         return job;
     }
-    job = STAILQ_FIRST(&cache->fills);
+    job = STAILQ_FIRST(&server->fills);
     if (job) {
-        STAILQ_REMOVE_HEAD(&cache->fills, entry);
+        STAILQ_REMOVE_HEAD(&server->fills, entry);
         cache->fill_count--;
         cache->fill_bytes -= job->size;
     }
     return job;
 }
 
+/* ---- Flushing ---- */
+
+void hob__cache_suspect(hob_cache *cache, hob_cache_server *server) {
+    int64_t now = hob__loop_now(cache->loop);
+    if (now < server->suspected_at + SUSPECT_PAUSE || !hob__cache_debts_any(server->debts))
+        return;
+    server->suspected_at = now;
+    server->suspect = true;
+    hob__cache_wake(&server->services[HOB_CACHE_WRITES]);
+}
+
+/* Flushed is all that was stored before, and nothing else (memcached goes by CAS numbers). Tombstones too: but a writer
+ * is answered only when its delete has been done, so nobody is told of a write that he can then fail to see. */
+static void flush(hob_cache *cache, hob_cache_server *server) {
+    hob_cache_link *link = &server->links[HOB_CACHE_WRITES];
+    uint64_t claim = hob__cache_debts_claim(server->debts, hob__clock_ns(), FLUSH_PATIENCE);
+    if (claim == 0)
+        return;
+    memcached_return_t rc = memcached_flush(link->handle, 0);
+    if (hob__cache_link_lost(link, rc))
+        rc = memcached_flush(link->handle, 0);
+    hob__cache_debts_settle(server->debts, rc == MEMCACHED_SUCCESS ? claim : 0);
+    if (rc == MEMCACHED_SUCCESS) {
+        cache->counters.flushes++;
+        hob__log(HOB_LOG_WARN, "cache server %s: flushed, for it had missed invalidations nobody remembers",
+                 server->host);
+    }
+    hob__cache_link_settle(cache, server, HOB_CACHE_WRITES, rc);
+}
+
+/* Whether there was anything to look after. */
+static bool look_after_debts(hob_cache *cache, hob_cache_server *server) {
+    if (!server->suspect || !hob__cache_link_usable(&server->links[HOB_CACHE_WRITES]))
+        return false;
+    server->suspect = false;
+    hob__cache_shared_bury(cache->shared, server->debts);
+    flush(cache, server);
+    return true;
+}
+
+/* ---- The service ---- */
+
+/* Something is owed and may be tried now; else *due is when. While the breaker is open, the probe says when. */
+static bool owed_due(const hob_cache *cache, const hob_cache_server *server, int64_t *due) {
+    if (server->owed_count == 0 || !hob__cache_link_usable(&server->links[HOB_CACHE_WRITES]))
+        return false;
+    if (hob__loop_now(cache->loop) >= server->owed_retry_at)
+        return true;
+    *due = server->owed_retry_at < *due ? server->owed_retry_at : *due;
+    return false;
+}
+
 /* Whether there was anything to do. */
-static bool work(hob_cache *cache, int64_t *due) {
-    hob_cache_server *server = STAILQ_EMPTY(&cache->urgent) ? debtor(cache, due) : NULL;
-    if (server) {
+static bool work(hob_cache *cache, hob_cache_server *server, int64_t *due) {
+    if (look_after_debts(cache, server))
+        return true;
+    if (STAILQ_EMPTY(&server->urgent) && owed_due(cache, server, due)) {
         run_owed(cache, server);
         return true;
     }
-    hob_cache_job *job = take(cache);
+    hob_cache_job *job = take(cache, server);
     if (job)
         run_queued(cache, job);
     return job != NULL;
 }
 
-void hob__cache_drop_jobs(hob_cache *cache) {
-    size_t lost = 0;
+void hob__cache_drop_jobs(hob_cache *cache, hob_cache_server *server) {
+    size_t lost = server->owed_count;
     hob_cache_job *job;
-    while ((job = take(cache))) {
-        lost += invalidates(job->kind);
-        end_job(job, false);
+    STAILQ_FOREACH(job, &server->urgent, entry)
+    lost++;
+    if (lost) {
+        hob__cache_debts_orphan(server->debts, cache->slot);
+        hob__log(HOB_LOG_ERROR, "cache server %s: stopped with %zu entries not invalidated; the next worker flushes it",
+                 server->host, lost);
     }
-    for (size_t i = 0; i < cache->server_count; i++) {
-        lost += cache->servers[i].owed_count;
-        while (cache->servers[i].owed_count)
-            settle_owed(&cache->servers[i]);
-    }
-    if (lost)
-        hob__log(HOB_LOG_ERROR, "cache: stopped with %zu entries not invalidated; they may be stale until they expire",
-                 lost);
+    while (server->owed_count)
+        end_job(cache, take_owed(server), true);
+    while ((job = take(cache, server)))
+        end_job(cache, job, false);
 }
 
 void hob__cache_writer_service(hob_task *task) {
-    hob_cache *cache = ((hob_cache_service *)task)->cache;
+    hob_cache_service *service = (hob_cache_service *)task;
+    hob_cache *cache = service->cache;
+    hob_cache_server *server = service->server;
     while (hob__loop_now(cache->loop) < cache->stop_by) {
-        int64_t due = hob__cache_tend(cache, HOB_CACHE_WRITES);
-        if (work(cache, &due))
+        int64_t due = hob__cache_tend(cache, server, HOB_CACHE_WRITES);
+        if (work(cache, server, &due))
             (void)hob__task_yield(task); /* a server quicker than our polls would keep the loop here */
         else if (hob__cache_stopping(cache))
             break;
         else
-            hob__cache_idle(&cache->writer, due);
+            hob__cache_idle(service, due);
     }
-    hob__cache_drop_jobs(cache);
-    hob__cache_service_ended(&cache->writer);
+    hob__cache_drop_jobs(cache, server);
+    hob__cache_service_ended(service);
 }

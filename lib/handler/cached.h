@@ -4,6 +4,7 @@
 
 #include "hob.h"
 
-void hob__forget_all(hob_ctx *c); /* deletes what hob_forget put tombstones on; returns at once */
+/* Deletes what hob_forget put tombstones on. Waits, so that nobody who has the answer can read anything older. */
+void hob__forget_all(hob_ctx *c);
 
 #endif

@@ -146,6 +146,11 @@ hob_fiber *hob__fiber_self(void) {
     return running;
 }
 
+bool hob__fiber_overflowed(const void *address) {
+    const char *at = address;
+    return running && at >= running->stack - GUARD && at < running->stack;
+}
+
 hob_fiber_stats hob__fiber_count(void) {
     return counts;
 }

@@ -15,7 +15,9 @@ hob_fiber *hob__fiber_new(void (*fn)(void *arg), void *arg) HOB_MUST_CHECK;
 bool hob__fiber_resume(hob_fiber *fiber);
 void hob__fiber_suspend(void);    /* from inside a fiber */
 hob_fiber *hob__fiber_self(void); /* NULL on the loop's own stack and in other threads */
-void hob__fiber_pool_free(void);  /* unmaps what the pool holds */
+/* Whether the address lies in the guard of the running fiber: its stack was too small. For signal handlers. */
+bool hob__fiber_overflowed(const void *address);
+void hob__fiber_pool_free(void); /* unmaps what the pool holds */
 
 typedef struct hob_fiber_stats {
     size_t live, pooled;

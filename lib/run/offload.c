@@ -128,10 +128,15 @@ static void *run_thread(void *arg) {
     return NULL;
 }
 
-/* Signals are the loop's: a thread that took one would run its handler beside it. */
+/* Signals are the loop's: a thread that took one would run its handler beside it. Faults are the thread's own, and
+ * while they are blocked no handler would be called. */
 static void start_thread(hob_offload_pool *pool) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        sigdelset(&all, faults[i]);
+    }
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&pool->thread[pool->threads], NULL, run_thread, pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -197,32 +202,46 @@ void hob__offload_free(hob_offload_pool *pool) {
 
 typedef struct resolution {
     const char *host;
-    char *address;
+    hob_addresses *addresses;
     int error; /* of getaddrinfo */
 } resolution;
 
 static void resolve(void *arg) {
     resolution *r = arg;
+    hob_addresses *list = r->addresses;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found = NULL;
     r->error = getaddrinfo(r->host, NULL, &hints, &found);
-    if (r->error == 0) {
-        r->error = getnameinfo(found->ai_addr, found->ai_addrlen, r->address, 64, NULL, 0, NI_NUMERICHOST);
-        freeaddrinfo(found);
+    for (struct addrinfo *at = found; r->error == 0 && at && list->count < HOB_ADDRESSES_MAX; at = at->ai_next) {
+        char *text = list->text[list->count];
+        r->error = getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof list->text[0], NULL, 0, NI_NUMERICHOST);
+        list->count += r->error == 0;
     }
+    if (found)
+        freeaddrinfo(found);
 }
 
-bool hob__resolve(hob_offload_pool *pool, hob_task *task, const char *host, char address[64], const char **why) {
+bool hob__resolve_all(hob_offload_pool *pool, hob_task *task, const char *host, hob_addresses *addresses,
+                      const char **why) {
     unsigned char binary[sizeof(struct in6_addr)];
+    *addresses = (hob_addresses){0};
     if (inet_pton(AF_INET, host, binary) == 1 || inet_pton(AF_INET6, host, binary) == 1) {
-        memcpy(address, host, strlen(host) + 1); /* at most INET6_ADDRSTRLEN, 46 */
+        memcpy(addresses->text[addresses->count++], host, strlen(host) + 1); /* at most INET6_ADDRSTRLEN, 46 */
         return true;
     }
-    resolution r = {.host = host, .address = address};
+    resolution r = {.host = host, .addresses = addresses};
     if (!hob__offload(pool, task, resolve, &r)) {
         *why = "no thread free to resolve names";
         return false;
     }
     *why = r.error ? gai_strerror(r.error) : NULL;
     return r.error == 0;
+}
+
+bool hob__resolve(hob_offload_pool *pool, hob_task *task, const char *host, char address[64], const char **why) {
+    hob_addresses all;
+    if (!hob__resolve_all(pool, task, host, &all, why))
+        return false;
+    memcpy(address, all.text[0], sizeof all.text[0]);
+    return true;
 }

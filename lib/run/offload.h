@@ -15,8 +15,17 @@ void hob__offload_free(hob_offload_pool *pool); /* waits for the jobs under way 
  * no thread could be started. */
 bool hob__offload(hob_offload_pool *pool, hob_task *task, void (*fn)(void *arg), void *arg) HOB_MUST_CHECK;
 
-/* Name resolution there. On success *address is numeric text (at most 63 bytes); false with gai_strerror's text in
- * *why. A numeric host comes back without a thread. */
+#define HOB_ADDRESSES_MAX 8
+typedef struct hob_addresses {
+    size_t count;
+    char text[HOB_ADDRESSES_MAX][64]; /* numeric */
+} hob_addresses;
+
+/* Name resolution there. On success the name's addresses, best first (RFC 6724), at most HOB_ADDRESSES_MAX; false with
+ * gai_strerror's text in *why. A numeric host comes back without a thread. */
+bool hob__resolve_all(hob_offload_pool *pool, hob_task *task, const char *host, hob_addresses *addresses,
+                      const char **why) HOB_MUST_CHECK;
+/* Only the first of them. */
 bool hob__resolve(hob_offload_pool *pool, hob_task *task, const char *host, char address[64],
                   const char **why) HOB_MUST_CHECK;
 

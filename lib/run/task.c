@@ -36,6 +36,7 @@ static void run_list(hob_task *list) {
         list = task->next_ready;
         task->state = HOB_TASK_RUNNING;
         current = task;
+        hob__loop_beat(task->loop, 2);
         (void)hob__fiber_resume(task->fiber); /* when it has ended, the task's memory may be gone */
         current = NULL;
     }

@@ -159,7 +159,7 @@ static void a_server_that_is_absent_at_the_start(void **state) {
     assert_false(hob__cache_up(early));
     server_start(&servers[1]);
     await_up(early, true);
-    await_count(&early->counters.tombstones, 1); /* it was owed */
+    await_count(&early->counters.tombstones, 2); /* they were owed */
     delete_by(early, "a");
     keep(early, "a", "found");
     get_by(early, "a", NULL, "found");
@@ -173,7 +173,7 @@ static void cut_writes(void) {
 
 static void mend_writes(void) {
     cache->servers[0].links[HOB_CACHE_WRITES].breaker = (hob_cache_breaker){0};
-    hob__cache_wake(&cache->writer);
+    hob__cache_wake(&cache->servers[0].services[HOB_CACHE_WRITES]);
 }
 
 /* A placeholder that cannot be filled would only make the others wait for it. */
@@ -200,14 +200,14 @@ static void what_is_owed_is_not_read(void **state) {
         if (i == 0)
             assert_false(tombstone_by(cache, "a"));
         else
-            hob__cache_delete(cache, HOB_TEXT("a"));
+            delete_by(cache, "a");
         assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
         assert_false(hob__cache_up(cache));
         mend_writes();
         assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
         await_up(cache, true);
-        assert_int_equal(cache->counters.tombstones, 1);
-        assert_int_equal(cache->counters.deletes, i);
+        assert_int_equal(cache->counters.tombstones, 2); /* the value's and the generation's */
+        assert_int_equal(cache->counters.deletes, 2 * i);
         hob_cache_lease lease;
         assert_int_equal(get_by(cache, "a", &lease, NULL), i == 0 ? HOB_CACHE_LOAD : HOB_CACHE_FILL);
         if (i == 0)
@@ -223,7 +223,7 @@ static void a_frozen_server_is_invalidated_when_it_thaws(void **state) {
     keep(cache, "b", "untouched");
     server_freeze(&servers[0]);
     assert_false(tombstone_by(cache, "a"));
-    hob__cache_delete(cache, HOB_TEXT("a"));
+    delete_by(cache, "a");
     assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
     server_thaw(&servers[0]);
     int64_t end = hob__clock_ns() + PATIENCE;
@@ -244,27 +244,157 @@ static void a_fill_behind_an_owed_delete_is_dropped(void **state) {
     hob_cache_lease lease;
     assert_int_equal(get_by(cache, "a", &lease, NULL), HOB_CACHE_FILL);
     cut_writes();
-    hob__cache_delete(cache, HOB_TEXT("a"));
+    delete_by(cache, "a");
     mend_writes();
     hob__cache_fill(cache, HOB_TEXT("a"), lease, HOB_TEXT("old"), TTL);
-    await_count(&cache->counters.deletes, 1);
+    await_count(&cache->counters.deletes, 2);
     turn_for(20 * HOB_MS);
     assert_int_equal(cache->counters.fills, 0);
     assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_FILL);
 }
 
-static void more_than_can_be_owed_shuns_the_server(void **state) {
+static void delete_too_often(actor *a) {
+    for (int i = 0; i < HOB_CACHE_OWED_MAX / 2 + 10; i++)
+        do_delete(a);
+}
+
+static void more_than_can_be_owed_flushes_the_server(void **state) {
     (void)state;
+    actor a;
+    keep(cache, "b", "not even written to");
     server_freeze(&servers[0]);
-    for (int i = 0; i < HOB_CACHE_OWED_MAX + 10; i++)
-        hob__cache_delete(cache, HOB_TEXT("a"));
-    for (int i = 0; i < 1000 && cache->servers[0].shunned_until == 0; i++)
-        turn_for(5 * HOB_MS);
+    start(&a, delete_too_often, cache, "a");
+    finish(&a);
+    assert_in_range(cache->servers[0].owed_count, 1, 40);
+    assert_int_equal(get_by(cache, "b", NULL, NULL), HOB_CACHE_LOAD);
     server_thaw(&servers[0]);
-    await_count(&cache->counters.deletes, HOB_CACHE_OWED_MAX);
-    assert_int_equal(cache->servers[0].owed_count, 0);
+    await_up(cache, true);
+    assert_int_equal(cache->counters.flushes, 1);
+    assert_int_equal(get_by(cache, "b", NULL, NULL), HOB_CACHE_FILL);
+}
+
+/* ---- Several workers of one service ---- */
+
+static hob_cache_shared shared;
+
+/* A second worker beside `cache`, which gets slot 0. */
+static hob_cache *become_two(void) {
+    memset(&shared, 0, sizeof shared);
+    hob__cache_free(cache);
+    cache = worker_on(servers[0].path, &shared, 0);
+    hob_cache *other = worker_on(servers[0].path, &shared, 1);
+    await_up(cache, true);
+    await_up(other, true);
+    return other;
+}
+
+static void await_fill(hob_cache *of, const char *key) {
+    int64_t end = hob__clock_ns() + PATIENCE;
+    hob_cache_result result;
+    while ((result = get_by(of, key, NULL, NULL)) == HOB_CACHE_LOAD) {
+        turn_for(5 * HOB_MS);
+        assert_true(hob__clock_ns() < end);
+    }
+    assert_int_equal(result, HOB_CACHE_FILL);
+}
+
+static void what_one_worker_owes_nobody_reads(void **state) {
+    (void)state;
+    hob_cache *other = become_two();
+    keep(cache, "a", "old");
+    get_by(other, "a", NULL, "old");
+    cut_writes();
+    assert_false(tombstone_by(cache, "a"));
+    assert_int_equal(get_by(other, "a", NULL, NULL), HOB_CACHE_LOAD);
+    assert_false(hob__cache_up(other));
+    delete_by(cache, "a");
+    assert_int_equal(get_by(other, "a", NULL, NULL), HOB_CACHE_LOAD);
+    mend_writes();
+    await_fill(other, "a");
+    assert_int_equal(cache->counters.flushes + other->counters.flushes, 0);
+    hob__cache_free(other);
+}
+
+/* The answer was under way when somebody failed to invalidate it. */
+static void a_hit_that_became_doubtful_is_none(void **state) {
+    (void)state;
+    actor a;
+    hob_cache *other = become_two();
+    keep(cache, "a", "old");
+    server_freeze(&servers[0]);
+    start(&a, do_get, other, "a");
+    for (int i = 0; i < 3; i++)
+        hob__loop_turn(loop, HOB_MS);
+    hob__cache_debts_enter(cache->servers[0].debts, 0);
+    server_thaw(&servers[0]);
+    finish(&a);
+    assert_int_equal(a.result, HOB_CACHE_LOAD);
+    assert_int_equal(other->counters.failures, 0);
+    hob__cache_debts_clear(cache->servers[0].debts, 0);
+    get_by(other, "a", NULL, "old");
+    hob__cache_free(other);
+}
+
+/* The one who writes could not wait for the tombstone; the write may be committed all the same. */
+static void a_writer_that_goes_leaves_a_debt(void **state) {
+    (void)state;
+    actor a;
+    hob_cache *other = become_two();
+    keep(cache, "a", "old");
+    server_freeze(&servers[0]);
+    start(&a, do_tombstone, cache, "a");
+    hob__loop_turn(loop, HOB_MS);
+    hob__task_cancel(&a.task);
+    finish(&a);
+    assert_int_equal(a.result, HOB_CACHE_LOAD);
+    assert_true(hob__cache_debts_any(other->servers[0].debts));
+    server_thaw(&servers[0]);
+    await_count(&cache->counters.tombstones, 2);
+    delete_as(cache, "a", 0);
+    int64_t end = hob__clock_ns() + PATIENCE;
+    while (hob__cache_debts_any(other->servers[0].debts)) {
+        hob__loop_turn(loop, HOB_MS);
+        assert_true(hob__clock_ns() < end);
+    }
+    hob__cache_free(other);
+}
+
+static void what_a_dead_worker_owed_is_flushed_once(void **state) {
+    (void)state;
+    hob_cache *other = become_two();
+    hob_cache_debts *debts = cache->servers[0].debts;
+    keep(cache, "a", "perhaps stale");
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        hob__cache_shared_claim(&shared, 5, getpid());
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    hob__cache_shared_claim(&shared, 5, pid); /* memory of the test's own: say it for him */
+    hob__cache_debts_enter(debts, 5);
+    assert_int_equal(get_by(other, "a", NULL, NULL), HOB_CACHE_LOAD);
+    await_fill(cache, "a");
+    assert_int_equal(cache->counters.flushes + other->counters.flushes, 1);
+    turn_for(20 * HOB_MS);
+    keep(cache, "a", "new");
+    get_by(other, "a", NULL, "new");
+    hob__cache_free(other);
+}
+
+static void what_a_stopped_worker_owed_is_flushed_by_the_next(void **state) {
+    (void)state;
+    hob_cache *other = become_two();
+    keep(cache, "a", "old");
+    cut_writes();
+    assert_false(tombstone_by(cache, "a"));
+    hob__cache_free(cache);
+    cache = NULL;
+    hob__cache_free(other);
+    cache = worker_on(servers[0].path, &shared, 3);
     assert_int_equal(get_by(cache, "a", NULL, NULL), HOB_CACHE_LOAD);
-    assert_true(cache->servers[0].shunned_until > hob__clock_ns() + TTL / 2);
+    await_fill(cache, "a");
+    assert_int_equal(cache->counters.flushes, 1);
 }
 
 static void freeing_with_a_frozen_server(void **state) {
@@ -272,10 +402,9 @@ static void freeing_with_a_frozen_server(void **state) {
     hob_cache_lease lease;
     get_by(cache, "a", &lease, NULL);
     server_freeze(&servers[0]);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         hob__cache_fill(cache, HOB_TEXT("a"), lease, HOB_TEXT("x"), TTL);
-        hob__cache_delete(cache, HOB_TEXT("a"));
-    }
+    delete_by(cache, "a");
     turn_for(5 * HOB_MS);
     int64_t began = hob__clock_ns();
     hob__cache_free(cache);
@@ -372,12 +501,48 @@ static void a_server_by_name(void **state) {
     char list[64], port[8];
     snprintf(port, sizeof port, "%d", free_port());
     snprintf(list, sizeof list, "localhost:%s", port);
-    server_run(&servers[1], "-l", "localhost", "-p", port);
+    server_run(&servers[1], "-l", "127.0.0.1", "-p", port); /* whatever else the name stands for */
     hob_cache *named = cache_on(list);
     assert_int_equal(get_by(named, "a", NULL, NULL), HOB_CACHE_LOAD); /* not found yet */
     await_up(named, true);
     keep(named, "a", "by name");
     get_by(named, "a", NULL, "by name");
+    hob__cache_free(named);
+}
+
+static hob_cache *named_on(const char *const *addresses, size_t count) {
+    char list[64], port[8];
+    snprintf(port, sizeof port, "%d", free_port());
+    snprintf(list, sizeof list, "localhost:%s", port);
+    server_run(&servers[1], "-l", "127.0.0.1", "-p", port);
+    hob_cache *named = cache_on(list);
+    hob_cache_server *server = &named->servers[0];
+    await_up(named, true);
+    snprintf(server->host, sizeof server->host, "no-such-host.invalid"); /* what it stands for is said here */
+    server->addresses.count = count;
+    for (size_t i = 0; i < count; i++)
+        snprintf(server->addresses.text[i], sizeof server->addresses.text[i], "%s", addresses[i]);
+    server->address_at = 0;
+    server->settled = false;
+    snprintf(server->address, sizeof server->address, "%s", addresses[0]);
+    server->generation++;
+    for (size_t use = 0; use < HOB_CACHE_LINKS; use++) {
+        server->links[use].answered = false;
+        hob__cache_wake(&server->services[use]);
+    }
+    return named;
+}
+
+/* Where the name stands for several addresses, and the server listens on one of them. */
+static void addresses_are_tried_in_turn(void **state) {
+    (void)state;
+    const char *const addresses[] = {"127.0.0.2", "127.0.0.3", "127.0.0.1", "127.0.0.4"};
+    hob_cache *named = named_on(addresses, 4);
+    turn_until(&named->servers[0].settled);
+    await_up(named, true);
+    assert_string_equal(named->servers[0].address, "127.0.0.1");
+    keep(named, "a", "found");
+    get_by(named, "a", NULL, "found");
     hob__cache_free(named);
 }
 
@@ -406,11 +571,17 @@ int main(void) {
         TEST(what_is_owed_is_not_read),
         TEST(a_frozen_server_is_invalidated_when_it_thaws),
         TEST(a_fill_behind_an_owed_delete_is_dropped),
-        TEST(more_than_can_be_owed_shuns_the_server),
+        TEST(more_than_can_be_owed_flushes_the_server),
+        TEST(what_one_worker_owes_nobody_reads),
+        TEST(a_hit_that_became_doubtful_is_none),
+        TEST(a_writer_that_goes_leaves_a_debt),
+        TEST(what_a_dead_worker_owed_is_flushed_once),
+        TEST(what_a_stopped_worker_owed_is_flushed_by_the_next),
         TEST(freeing_with_a_frozen_server),
         TEST(a_dead_server_takes_only_its_own_keys_away),
         TEST(a_batch_over_two_servers),
         TEST(a_server_by_name),
+        TEST(addresses_are_tried_in_turn),
         TEST(a_name_that_nobody_knows),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);

@@ -90,13 +90,18 @@ static inline void server_thaw(server *s) {
     s->frozen = false;
 }
 
-static inline hob_cache *cache_on(const char *list) {
+/* The worker in `slot` of a service. */
+static inline hob_cache *worker_on(const char *list, hob_cache_shared *shared, size_t slot) {
     hob_config config = {.cache = list, .cache_timeout = TIMEOUT, .cache_ttl = TTL, .request_timeout = 15 * HOB_S};
     char error[256] = "";
-    hob_cache *made = hob__cache_new(loop, offload, &config, "test", error);
+    hob_cache *made = hob__cache_new(loop, offload, &config, "test", shared, slot, error);
     if (!made)
         fail_msg("%s", error);
     return made;
+}
+
+static inline hob_cache *cache_on(const char *list) {
+    return worker_on(list, NULL, 0);
 }
 
 /* ---- Tasks: each runs one function; a test's steps follow each other in one of them ---- */
@@ -108,6 +113,9 @@ typedef struct actor {
     /* what the common steps work on, and what came of them */
     hob_cache *cache;
     char key[HOB_CACHE_OWN_KEY_MAX + 1];
+    hob_text entities[HOB_CACHE_ENTITIES_MAX];
+    size_t count;
+    uint64_t id; /* of a write */
     hob_cache_result result;
     hob_text value;
     hob_cache_lease lease;
@@ -149,13 +157,20 @@ static inline void finish(actor *a) {
 
 static inline void do_get(actor *a) {
     int64_t began = hob__clock_ns();
-    a->result = hob__cache_get(a->cache, &a->task, hob_text_of(a->key), &a->value, &a->lease);
+    a->result = hob__cache_get(a->cache, &a->task, hob_text_of(a->key), a->entities, a->count, &a->value, &a->lease);
     a->took = hob__clock_ns() - began;
 }
 
 static inline void do_tombstone(actor *a) {
-    a->result = hob__cache_tombstone(a->cache, &a->task, hob_text_of(a->key)) ? HOB_CACHE_HIT : HOB_CACHE_LOAD;
+    bool stands = hob__cache_tombstone(a->cache, &a->task, hob_text_of(a->key), a->id);
+    a->result = stands ? HOB_CACHE_HIT : HOB_CACHE_LOAD;
 }
+
+static inline void do_delete(actor *a) {
+    hob__cache_delete(a->cache, &a->task, hob_text_of(a->key), a->id);
+}
+
+#define WRITER 77 /* the id of whoever writes alone */
 
 /* The whole of one look-up. value is NULL when there is none to compare. */
 static inline hob_cache_result get_by(hob_cache *of, const char *key, hob_cache_lease *lease, const char *value) {
@@ -167,20 +182,36 @@ static inline hob_cache_result get_by(hob_cache *of, const char *key, hob_cache_
         assert_int_equal(a.value.size, strlen(value));
         assert_memory_equal(a.value.data, value, a.value.size);
     }
+    assert_int_equal(a.lease.id != 0, a.result == HOB_CACHE_FILL);
     if (lease)
         *lease = a.lease;
     else
         hob__cache_give_up(of, hob_text_of(key), a.lease);
-    assert_int_equal(a.lease.id != 0, a.result == HOB_CACHE_FILL);
     finish(&a);
     return a.result;
 }
 
-static inline bool tombstone_by(hob_cache *of, const char *key) {
+static inline bool tombstone_as(hob_cache *of, const char *key, uint64_t id) {
     actor a;
     start(&a, do_tombstone, of, key);
+    a.id = id;
     finish(&a);
     return a.result == HOB_CACHE_HIT;
+}
+
+static inline bool tombstone_by(hob_cache *of, const char *key) {
+    return tombstone_as(of, key, WRITER);
+}
+
+static inline void delete_as(hob_cache *of, const char *key, uint64_t id) {
+    actor a;
+    start(&a, do_delete, of, key);
+    a.id = id;
+    finish(&a);
+}
+
+static inline void delete_by(hob_cache *of, const char *key) {
+    delete_as(of, key, WRITER);
 }
 
 /* Turns until the counter has got to n. */
@@ -218,10 +249,28 @@ static inline void fill_by(hob_cache *of, const char *key, hob_cache_lease lease
     }
 }
 
-static inline void delete_by(hob_cache *of, const char *key) {
-    uint64_t before = of->counters.deletes;
-    hob__cache_delete(of, hob_text_of(key));
-    await_count(&of->counters.deletes, before + 1);
+/* "list", which depends on the entities "x" and "y". */
+static inline hob_cache_result get_list(hob_cache *of, hob_cache_lease *lease, const char *value) {
+    actor a;
+    start(&a, do_get, of, "list");
+    a.entities[0] = HOB_TEXT("x");
+    a.entities[1] = HOB_TEXT("y");
+    a.count = 2;
+    turn_until(&a.ended);
+    if (value) {
+        assert_int_equal(a.result, HOB_CACHE_HIT);
+        assert_true(hob_text_equal(a.value, hob_text_of(value)));
+    }
+    *lease = a.lease;
+    finish(&a);
+    return a.result;
+}
+
+static inline void keep_list(const char *value) {
+    hob_cache_lease lease;
+    assert_int_equal(get_list(cache, &lease, NULL), HOB_CACHE_FILL);
+    fill_by(cache, "list", lease, value);
+    get_list(cache, &lease, value);
 }
 
 /* ---- Around the cache's back ---- */
