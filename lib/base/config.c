@@ -1,6 +1,7 @@
 #include "base/config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,17 +195,85 @@ static bool set_defaults(const loader *loader) {
     return true;
 }
 
-static bool load_environment(const loader *loader, char *const *environment) {
+/* ---- Secrets in files of their own: NAME_FILE for a secret NAME ---- */
+
+#define SECRET_MOST 65536
+
+static const setting *find_secret_in_file(hob_text name) {
+    const hob_text suffix = HOB_TEXT("_FILE");
+    if (name.size <= suffix.size ||
+        !hob_text_equal((hob_text){name.data + name.size - suffix.size, suffix.size}, suffix))
+        return NULL;
+    const setting *setting = find((hob_text){name.data, name.size - suffix.size});
+    return setting && setting->type == TYPE_SECRET ? setting : NULL;
+}
+
+/* Without the line end that an editor leaves. */
+static bool set_from_open_file(const loader *loader, const setting *setting, const char *path, FILE *file) {
+    static char secret[SECRET_MOST]; /* only one is read at a time */
+    size_t size = fread(secret, 1, sizeof secret, file);
+    if (ferror(file))
+        return fail(loader, "%s_FILE: cannot read %.100s: %s", setting->name, path, strerror(errno));
+    while (size > 0 && (secret[size - 1] == '\n' || secret[size - 1] == '\r'))
+        size--;
+    bool good = size > 0 && size < sizeof secret;
+    if (good)
+        good = set(loader, setting, (hob_text){secret, size});
+    else
+        fail(loader, "%s_FILE: %.100s is %s", setting->name, path, size == 0 ? "empty" : "too large");
+    explicit_bzero(secret, sizeof secret);
+    return good;
+}
+
+static bool set_from_file(const loader *loader, const setting *setting, hob_text value) {
+    char path[PATH_MAX];
+    if (value.size == 0)
+        return true;
+    snprintf(path, sizeof path, HOB_FMT, HOB_ARG(value));
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return fail(loader, "%s_FILE: cannot read %.100s: %s", setting->name, path, strerror(errno));
+    bool good = set_from_open_file(loader, setting, path, file);
+    fclose(file);
+    return good;
+}
+
+static bool is_given(char *const *environment, const setting *setting) {
     for (; *environment; environment++) {
         hob_text value = hob_text_of(*environment), name;
         hob__text_split(&value, '=', &name);
-        const setting *setting = find(name);
-        if (setting && !set(loader, setting, value))
-            return false;
-        if (!setting && hob__text_starts(name, HOB_TEXT("HOB_")))
-            return fail(loader, "unknown setting " HOB_FMT, HOB_ARG(name));
+        if (value.size > 0 && hob_text_equal(name, hob_text_of(setting->name)))
+            return true;
     }
-    return true;
+    return false;
+}
+
+static bool load_variable(const loader *loader, hob_text name, hob_text value) {
+    const setting *setting = find(name);
+    if (setting)
+        return set(loader, setting, value);
+    return find_secret_in_file(name) || !hob__text_starts(name, HOB_TEXT("HOB_")) ||
+           fail(loader, "unknown setting " HOB_FMT, HOB_ARG(name));
+}
+
+static bool load_secret(const loader *loader, char *const *environment, hob_text name, hob_text value) {
+    const setting *setting = find_secret_in_file(name);
+    if (setting && value.size > 0 && is_given(environment, setting))
+        return fail(loader, "%s and %s_FILE are both set", setting->name, setting->name);
+    return !setting || set_from_file(loader, setting, value);
+}
+
+/* Secrets in files come last: an empty NAME, which is the default, may stand behind NAME_FILE. */
+static bool load_environment(const loader *loader, char *const *environment) {
+    bool good = true;
+    for (int pass = 0; pass < 2; pass++) {
+        for (char *const *variable = environment; good && *variable; variable++) {
+            hob_text value = hob_text_of(*variable), name;
+            hob__text_split(&value, '=', &name);
+            good = pass == 0 ? load_variable(loader, name, value) : load_secret(loader, environment, name, value);
+        }
+    }
+    return good;
 }
 
 /* ---- The file ---- */
@@ -243,6 +312,8 @@ static bool load_line(const loader *loader, hob_text line) {
         return fail(loader, "%s: can only be set in the environment", setting->name);
     if (setting)
         return set(loader, setting, value);
+    if ((setting = find_secret_in_file(name)) != NULL)
+        return set_from_file(loader, setting, value);
     if (hob__text_starts(name, HOB_TEXT("PG")))
         return export(loader, name, value);
     return fail(loader, "unknown setting " HOB_FMT, HOB_ARG(name));

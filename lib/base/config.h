@@ -31,6 +31,8 @@
     X(cache, "HOB_CACHE", TEXT, NULL, 0, 0,                                                                            \
       "memcached servers: host:port or a socket path, a comma between, *weight behind; not set: no cache")             \
     X(cache_ttl, "HOB_CACHE_TTL", DURATION, "5m", 1000000000, 0, "how long an entry is kept, with jitter")             \
+    X(cache_negative_ttl, "HOB_CACHE_NEGATIVE_TTL", DURATION, "5s", 0, 0,                                              \
+      "how long a 404 is kept, with jitter; 0s: not at all")                                                           \
     X(cache_timeout, "HOB_CACHE_TIMEOUT", DURATION, "20ms", 1000000, 10000000000,                                      \
       "longest wait for a memcached server")                                                                           \
     X(cache_prefix, "HOB_CACHE_PREFIX", TEXT, NULL, 0, 0, "put before every key; not set: the application's name")     \
@@ -45,8 +47,26 @@
       "longest time to hand an answer to the web server")                                                              \
     X(max_body, "HOB_MAX_BODY", SIZE, "1MiB", 0, 1073741824, "largest request body")                                   \
     X(max_in_flight, "HOB_MAX_IN_FLIGHT", NUMBER, "1024", 1, 30000, "requests a worker works on at once; beyond: 503") \
+    X(max_queue_time, "HOB_MAX_QUEUE_TIME", DURATION, "1s", 0, 0,                                                      \
+      "how long a request that has come may wait to be worked on; beyond: 503; 0s: as long as need be")                \
+    X(watchdog, "HOB_WATCHDOG", DURATION, "5s", 0, 3600000000000,                                                      \
+      "how long one task may keep the worker from all others; then it answers 504 and ends; 0s: as long as it likes")  \
+    X(worker_max_requests, "HOB_WORKER_MAX_REQUESTS", NUMBER, "0", 0, 0,                                               \
+      "requests after which a worker drains, up to a tenth fewer; 0: never")                                           \
+    X(worker_max_age, "HOB_WORKER_MAX_AGE", DURATION, "0s", 0, 0, "likewise its age; 0s: never")                       \
+    X(worker_max_rss, "HOB_WORKER_MAX_RSS", SIZE, "0", 0, 0, "likewise its memory (RSS); 0: never")                    \
     X(max_request_memory, "HOB_MAX_REQUEST_MEMORY", SIZE, "16MiB", 65536, 0, "memory one request may take")            \
     X(offload_threads, "HOB_OFFLOAD_THREADS", NUMBER, "4", 1, 64, "threads a worker may start for work that blocks")   \
+    X(listen, "HOB_LISTEN", TEXT, NULL, 0, 0,                                                                          \
+      "where serve listens: socket paths, host:port or [host]:port, a comma between, dealt to the workers in turn; "   \
+      "with %d, the worker's number from 0, each has its own")                                                         \
+    X(listen_mode, "HOB_LISTEN_MODE", TEXT, "0660", 0, 0, "mode of the socket files that serve makes")                 \
+    X(listen_group, "HOB_LISTEN_GROUP", TEXT, NULL, 0, 0, "their group, the web server's; not set: serve's own")       \
+    X(workers, "HOB_WORKERS", NUMBER, "0", 0, 200, "workers that serve keeps running; 0: one a core")                  \
+    X(start_timeout, "HOB_START_TIMEOUT", DURATION, "30s", 100000000, 3600000000000,                                   \
+      "how long a worker may take to become ready under serve")                                                        \
+    X(scoreboard, "HOB_SCOREBOARD", TEXT, NULL, 0, 0,                                                                  \
+      "file of shared memory that all workers of a service write to; not set: beside their socket, else in /dev/shm")  \
     X(trusted_proxies, "HOB_TRUSTED_PROXIES", TEXT, NULL, 0, 0,                                                        \
       "addresses (CIDR, a comma between; unix: peers without one) whose forwarding headers are believed")              \
     X(log, "HOB_LOG", TEXT, "stderr", 0, 0, "where the log goes: stderr or a file")                                    \
@@ -68,7 +88,8 @@ typedef struct hob_config {
 
 /* Fills *config from environ-like strings ("NAME=value"), and from the file that HOB_CONFIG names ("NAME=value" lines,
  * the value in quotation marks or not, # comments; the environment wins). The file may also hold libpq's PG*, which go
- * to the process's environment where it lacks them. An empty value is the default. Unknown HOB_ names, anything else
+ * to the process's environment where it lacks them. A secret NAME may lie in a file that NAME_FILE names, without its
+ * line end. An empty value is the default. Unknown HOB_ names, anything else
  * in the file, bad values and unreadable files: false, with one line in error that names the source. Text points into
  * memory of the configuration, freed by hob__config_free. */
 bool hob__config_load(hob_config *config, char *const *environment, char error[256]) HOB_MUST_CHECK;

@@ -140,7 +140,7 @@ static bool write_line(const char *bytes, size_t size) {
     return written == (ssize_t)size;
 }
 
-/* ---- A line ---- */
+/* ---- A line: written in signal handlers too, so without stdio ---- */
 
 static bool append(hob_log_line *line, const char *bytes, size_t size, size_t end) {
     if (size > end - line->size)
@@ -148,6 +148,20 @@ static bool append(hob_log_line *line, const char *bytes, size_t size, size_t en
     memcpy(line->bytes + line->size, bytes, size);
     line->size += size;
     return true;
+}
+
+static void append_text(hob_log_line *line, const char *text) {
+    (void)append(line, text, strlen(text), sizeof line->bytes);
+}
+
+/* Returns the first of the digits, which end with a NUL. */
+static char *digits_of(uint64_t value, char digits[24]) {
+    char *at = digits + 23;
+    *at = '\0';
+    do
+        *--at = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    return at;
 }
 
 /* Writes the first character of text, escaped if need be, and takes it off; returns the size written. A byte that is
@@ -158,12 +172,21 @@ static size_t escape_first(hob_text *text, char out[8]) {
     text->data += character.size;
     text->size -= character.size;
 
-    if (size == 0)
-        return (size_t)snprintf(out, 8, "\\ufffd");
-    if (character.data[0] == '"' || character.data[0] == '\\')
-        return (size_t)snprintf(out, 8, "\\%c", character.data[0]);
-    if (hob__text_has_control(character)) /* U+0080-009F are C2 80-9F */
-        return (size_t)snprintf(out, 8, "\\u%04x", (unsigned char)character.data[size - 1]);
+    if (size == 0) {
+        static const char replacement[6] = {'\\', 'u', 'f', 'f', 'f', 'd'};
+        memcpy(out, replacement, sizeof replacement);
+        return sizeof replacement;
+    }
+    if (character.data[0] == '"' || character.data[0] == '\\') {
+        memcpy(out, (char[]){'\\', character.data[0]}, 2);
+        return 2;
+    }
+    if (hob__text_has_control(character)) {
+        static const char hex[] = "0123456789abcdef";
+        unsigned char code = (unsigned char)character.data[size - 1]; /* U+0080-009F are C2 80-9F */
+        memcpy(out, (char[]){'\\', 'u', '0', '0', hex[code >> 4], hex[code & 15]}, 6);
+        return 6;
+    }
     memcpy(out, character.data, size);
     return size;
 }
@@ -206,8 +229,12 @@ void hob__log_begin(hob_log_line *line, hob_log_level level, hob_text message) {
     char now[HOB_TIME_SIZE];
     hob__time_format(hob__clock_wall_us(), now);
     line->cut = false;
-    line->size = (size_t)snprintf(line->bytes, sizeof line->bytes, "{\"ts\":\"%s\",\"level\":\"%s\",\"msg\":", now,
-                                  hob__log_level_name(level));
+    line->size = 0;
+    append_text(line, "{\"ts\":\"");
+    append_text(line, now);
+    append_text(line, "\",\"level\":\"");
+    append_text(line, hob__log_level_name(level));
+    append_text(line, "\",\"msg\":");
     append_string(line, message, MESSAGE_END);
     hob__log_int(line, "pid", getpid());
 }
@@ -218,22 +245,26 @@ void hob__log_text(hob_log_line *line, const char *key, hob_text value) {
 }
 
 void hob__log_int(hob_log_line *line, const char *key, int64_t value) {
-    char digits[24];
-    size_t size = (size_t)snprintf(digits, sizeof digits, "%" PRId64, value);
-    if (append_key(line, key, size))
-        append(line, digits, size, MEMBERS_END);
+    char buffer[24];
+    char *digits = digits_of(value < 0 ? -(uint64_t)value : (uint64_t)value, buffer);
+    if (value < 0)
+        *--digits = '-';
+    if (append_key(line, key, strlen(digits)))
+        append(line, digits, strlen(digits), MEMBERS_END);
 }
 
 void hob__log_end(hob_log_line *line) {
     int error = errno;
     uint64_t dropped = sink.dropped;
-    char told[TAIL] = "";
+    char digits[24];
 
-    if (dropped != sink.dropped_told)
-        snprintf(told, sizeof told, ",\"dropped\":%" PRIu64, dropped - sink.dropped_told);
-    int size = snprintf(line->bytes + line->size, sizeof line->bytes - line->size, "%s%s}\n",
-                        line->cut ? ",\"cut\":true" : "", told);
-    line->size += (size_t)size;
+    if (line->cut)
+        append_text(line, ",\"cut\":true");
+    if (dropped != sink.dropped_told) {
+        append_text(line, ",\"dropped\":");
+        append_text(line, digits_of(dropped - sink.dropped_told, digits));
+    }
+    append_text(line, "}\n");
     if (write_line(line->bytes, line->size))
         sink.dropped_told = dropped;
     else

@@ -323,11 +323,90 @@ static void test_help(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void write_text(const char *text) {
+    write_file(text, strlen(text));
+}
+
+static void test_a_secret_in_a_file(void **state) {
+    (void)state;
+    hob_config config;
+    char in_file[128];
+    snprintf(in_file, sizeof in_file, "DATABASE_URL_FILE=%s", path);
+    static const char *const written[] = {"postgresql://u:p@h/d", "postgresql://u:p@h/d\n", "postgresql://u:p@h/d\r\n"};
+    for (size_t i = 0; i < COUNT(written); i++) {
+        write_text(written[i]);
+        must_load(&config, (char *[]){in_file, NULL});
+        assert_string_equal(config.database_url, "postgresql://u:p@h/d");
+        hob__config_free(&config);
+    }
+    must_load(&config, (char *[]){in_file, "DATABASE_URL=", NULL});
+    assert_non_null(config.database_url);
+    hob__config_free(&config);
+    must_load(&config, (char *[]){"DATABASE_URL_FILE=", "DATABASE_URL=x", "NO_SUCH_FILE=/x", NULL});
+    assert_string_equal(config.database_url, "x");
+    hob__config_free(&config);
+}
+
+static void test_a_secret_file_named_in_a_file(void **state) {
+    (void)state;
+    hob_config config;
+    char secret[sizeof path + 8], line[160], expected[256];
+    snprintf(secret, sizeof secret, "%s.secret", path);
+    snprintf(line, sizeof line, "DATABASE_URL_FILE=%s\n", secret);
+    write_text(line);
+    snprintf(expected, sizeof expected, "%s:1: DATABASE_URL_FILE: cannot read %s: No such file or directory", path,
+             secret);
+    must_fail((char *[]){variable, NULL}, expected);
+    FILE *file = fopen(secret, "w");
+    assert_non_null(file);
+    fputs("hush", file);
+    fclose(file);
+    must_load(&config, (char *[]){variable, NULL});
+    assert_string_equal(config.database_url, "hush");
+    hob__config_free(&config);
+    must_load(&config, (char *[]){variable, "DATABASE_URL=loud", NULL});
+    assert_string_equal(config.database_url, "loud");
+    hob__config_free(&config);
+    unlink(secret);
+}
+
+static void test_bad_secret_files(void **state) {
+    (void)state;
+    char in_file[128], expected[256];
+    static char huge[70000];
+    snprintf(in_file, sizeof in_file, "DATABASE_URL_FILE=%s", path);
+    write_text("\n");
+    snprintf(expected, sizeof expected, "environment: DATABASE_URL_FILE: %s is empty", path);
+    must_fail((char *[]){in_file, NULL}, expected);
+    write_text("a\nb");
+    must_fail((char *[]){in_file, NULL}, "environment: DATABASE_URL: must not contain control characters");
+    memset(huge, 'x', sizeof huge);
+    write_file(huge, sizeof huge);
+    snprintf(expected, sizeof expected, "environment: DATABASE_URL_FILE: %s is too large", path);
+    must_fail((char *[]){in_file, NULL}, expected);
+    must_fail((char *[]){in_file, "DATABASE_URL=x", NULL},
+              "environment: DATABASE_URL and DATABASE_URL_FILE are both set");
+    must_fail((char *[]){"DATABASE_URL_FILE=/tmp", NULL},
+              "environment: DATABASE_URL_FILE: cannot read /tmp: Is a directory");
+    must_fail((char *[]){"HOB_CACHE_FILE=/x", NULL}, "environment: unknown setting HOB_CACHE_FILE");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_defaults), TEST(test_values),           TEST(test_bad_values), TEST(test_long_error),
-        TEST(test_file),     TEST(test_environment_wins), TEST(test_bad_file),   TEST(test_libpq_variables),
-        TEST(test_print),    TEST(test_print_round_trip), TEST(test_help),
+        TEST(test_defaults),
+        TEST(test_values),
+        TEST(test_bad_values),
+        TEST(test_long_error),
+        TEST(test_file),
+        TEST(test_environment_wins),
+        TEST(test_bad_file),
+        TEST(test_libpq_variables),
+        TEST(test_print),
+        TEST(test_print_round_trip),
+        TEST(test_help),
+        TEST(test_a_secret_in_a_file),
+        TEST(test_a_secret_file_named_in_a_file),
+        TEST(test_bad_secret_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
