@@ -14,7 +14,8 @@
 #include "base/text.h"
 #include "front/fcgi_private.h"
 
-#define ACCEPTS_PER_EVENT 4 /* more would keep work from idle workers on the same socket */
+#define ACCEPTS_A_TURN 4 /* more would keep work from idle workers on the same socket */
+#define ACCEPTS_UNDER_PRESSURE 1024
 #define PAUSE (100 * HOB_MS)
 #define RETRY (100 * HOB_MS)
 
@@ -32,12 +33,14 @@ static void connection_open(hob_front *front, int fd) {
         return;
     }
     *k = (hob_connection){.watch = {.fd = fd, .on_event = hob__connection_event}, .front = front, .ready = EPOLLIN};
+    k->flight = hob__flight_open(fd);
     hob__records_init(&k->records, (uint32_t)front->services->config->max_in_flight);
     k->next = front->connections;
     k->link = &front->connections;
     if (k->next != NULL)
         k->next->link = &k->next;
     front->connections = k;
+    front->connection_count++;
     if (hob__loop_watch(front->services->loop, &k->watch, HOB_CONNECTION_EVENTS)) {
         hob__connection_serve(k);
     } else {
@@ -48,6 +51,7 @@ static void connection_open(hob_front *front, int fd) {
 
 void hob__connection_close(hob_connection *k) {
     hob__loop_unwatch(k->front->services->loop, &k->watch);
+    hob__flight_close(k->flight);
     close(k->watch.fd);
     k->watch.fd = -1;
     *k->link = k->next;
@@ -55,6 +59,7 @@ void hob__connection_close(hob_connection *k) {
         k->next->link = k->link;
     k->next = k->front->spare_connections;
     k->front->spare_connections = k;
+    k->front->connection_count--;
 }
 
 static void forget_starved(hob_front *front) {
@@ -199,16 +204,31 @@ static void accepted(hob_front *front, int fd, const struct sockaddr_storage *pe
     connection_open(front, fd);
 }
 
+/* What stands in the kernel's queue grows old there unseen. When that may be half as old as a request may become, since
+ * the last turn took so long or left something behind, as all did for so long, no worker on this socket keeps up; then
+ * all of it is taken over, so that it can be refused in time. */
+static int accepts_now(hob_front *front) {
+    const hob_services *services = front->services;
+    int64_t now = hob__loop_now(services->loop), long_time = services->config->max_queue_time / 2;
+    uint64_t turn = hob__loop_turns(services->loop);
+    if (front->listener_turn + 1 < turn)
+        front->accepted_all = now;
+    front->listener_turn = turn;
+    bool may_be_old = now - front->accepted_all > long_time || hob__loop_last_turn(services->loop) > long_time;
+    return long_time > 0 && may_be_old ? ACCEPTS_UNDER_PRESSURE : ACCEPTS_A_TURN;
+}
+
 static void on_listener(hob_watch *watch, uint32_t events) {
     (void)events;
     hob_front *front = (hob_front *)((char *)watch - offsetof(hob_front, listener));
-    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+    for (int i = accepts_now(front); i > 0; i--) {
         struct sockaddr_storage peer = {0};
         socklen_t size = sizeof(peer);
         int fd = accept4(watch->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             accepted(front, fd, &peer);
         } else if (errno == EAGAIN) {
+            front->accepted_all = hob__loop_now(front->services->loop);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED && errno != EPROTO) {
             pause_accepting(front); /* EMFILE, ENFILE, ENOMEM, or a socket that is of no use any more */
@@ -246,8 +266,8 @@ void hob__fcgi_stop_accepting(hob_front *front) {
     front->stopped = true;
 }
 
-bool hob__fcgi_busy(const hob_front *front) {
-    return front->connections != NULL;
+size_t hob__fcgi_connections(const hob_front *front) {
+    return front->connection_count;
 }
 
 void hob__fcgi_close(hob_front *front) {

@@ -1,5 +1,6 @@
 /* The bytes of a connection: reading through the filter, writing, and waiting for the peer. */
 #include <errno.h>
+#include <fastcgi.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -8,6 +9,15 @@
 
 #define READS_IN_A_ROW 32 /* of a peer that sends faster than we read; then others have their turn */
 #define LINGER HOB_S
+
+/* FCGI_ABORT_REQUEST for the request that is being worked on. The record stays unread, as all that comes meanwhile. */
+static bool is_aborted(const hob_connection *k) {
+    FCGI_Header header;
+    return k->records.state == HOB_RECORDS_ENDED &&
+           recv(k->watch.fd, &header, sizeof(header), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof(header) &&
+           header.type == FCGI_ABORT_REQUEST &&
+           (header.requestIdB1 << 8 | header.requestIdB0) == k->exchange->fcgi.requestId;
+}
 
 void hob__connection_event(hob_watch *watch, uint32_t events) {
     hob_connection *k = (hob_connection *)((char *)watch - offsetof(hob_connection, watch));
@@ -25,7 +35,7 @@ void hob__connection_event(hob_watch *watch, uint32_t events) {
     }
     if (k->awaits & k->ready)
         hob__task_wake(&k->exchange->task);
-    if (k->hangup)
+    if (k->hangup || ((events & EPOLLIN) && is_aborted(k)))
         hob__task_cancel(&k->exchange->task);
 }
 
@@ -151,7 +161,9 @@ static ssize_t port_read(hob_port *port, int fd, void *buffer, size_t size) {
 
 static ssize_t port_write(hob_port *port, int fd, const void *buffer, size_t size) {
     (void)fd;
-    if (send_to_peer(exchange_of(port)->connection, buffer, size))
+    hob_connection *k = exchange_of(port)->connection;
+    hob__flight_end(k->flight);
+    if (send_to_peer(k, buffer, size))
         return (ssize_t)size;
     errno = EPIPE;
     return -1;

@@ -5,6 +5,8 @@
 #include "front/body.h"
 #include "front/fcgi_private.h"
 
+#define LONG_AGO (5 * HOB_MS)
+
 typedef struct stdin_source {
     hob_body_source source;
     FCGX_Stream *in;
@@ -35,6 +37,7 @@ static const char *read_request(hob_exchange *x) {
         return "only the role of a responder is served";
     hob__request_from_environment(&x->request, x->task.arena, x->fcgi.envp, config->mount);
     x->request.started = x->started;
+    hob__flight_begin(x->connection->flight, &x->request, x->task.arena, x->fcgi.requestId);
     if (x->request.truncated_parameters || x->request.method_name.size == 0)
         return "it has no REQUEST_METHOD";
     read_body(x);
@@ -50,6 +53,14 @@ static void put(hob_exchange *x, hob_text text) {
         text.data += n;
         text.size -= n;
     }
+}
+
+/* Whether the peer went while its request waited for its turn. One that has only said its last word still listens; the
+ * difference can be seen on unix sockets. */
+static bool abandoned(const hob_exchange *x) {
+    struct pollfd peer = {.fd = x->connection->watch.fd};
+    bool has_waited = hob__clock_ns() - hob__loop_now(x->task.loop) > LONG_AGO;
+    return has_waited && poll(&peer, 1, 0) > 0 && (peer.revents & (POLLHUP | POLLERR));
 }
 
 static void answer(hob_exchange *x) {
@@ -88,10 +99,12 @@ static bool serve(hob_exchange *x) {
     const char *fault = accepted ? read_request(x) : "its parameters were cut off";
     if (accepted && k->records.aborted)
         return finish(x);
-    if (fault == NULL) {
+    if (fault == NULL && !abandoned(x)) {
         answer(x);
         return finish(x);
     }
+    if (fault == NULL)
+        fault = "its client has gone";
     if (x->started != 0 && k->records.fault == NULL)
         hob__log(HOB_LOG_INFO, "a request is dropped: %s", x->timed_out ? "it did not arrive in time" : fault);
     return false;
@@ -101,6 +114,7 @@ static void run(hob_task *task) {
     hob_exchange *x = (hob_exchange *)((char *)task - offsetof(hob_exchange, task));
     hob_connection *k = x->connection;
     bool kept = serve(x);
+    hob__flight_end(k->flight);
     hob__arena_reset(task->arena); /* what it runs may still look at the environment, which is libfcgi's */
     FCGX_Free(&x->fcgi, 0);
     k->exchange = NULL;

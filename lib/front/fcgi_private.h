@@ -15,6 +15,7 @@
 
 #include <fcgiapp.h>
 
+#include "front/fcgi_flight.h"
 #include "front/front.h"
 #include "front/records.h"
 #include "run/port.h"
@@ -27,6 +28,7 @@ typedef struct hob_connection {
     hob_watch watch; /* its fd is -1 once closed */
     hob_front *front;
     hob_exchange *exchange;
+    hob_flight *flight;                  /* has a request from its parameters read to the first byte of its answer */
     struct hob_connection *next, **link; /* front->connections; link is the pointer that points here */
     struct hob_connection *next_starved;
     hob_records records;
@@ -55,10 +57,13 @@ struct hob_exchange {
 struct hob_front {
     hob_services *services;
     hob_watch listener;
-    hob_timer resume; /* set while accepting is paused */
+    hob_timer resume;       /* set while accepting is paused */
+    uint64_t listener_turn; /* the last in which there was something to accept */
+    int64_t accepted_all;   /* when there last was nothing more */
     bool stopped, pause_logged;
     bool closing; /* no connection is kept any longer */
     hob_connection *connections, *spare_connections;
+    size_t connection_count;
     hob_connection *starved, **last_starved;
     hob_timer retry; /* set while some are starved */
     hob_exchange *spare_exchanges;

@@ -13,8 +13,8 @@ typedef struct hob_front hob_front;
 
 /* Serves the listening socket fd on the services' loop; FCGX_Init has been called. NULL: errno says why. */
 hob_front *hob__fcgi_open(hob_services *services, int fd) HOB_MUST_CHECK;
-void hob__fcgi_stop_accepting(hob_front *front); /* kept connections are still served */
-bool hob__fcgi_busy(const hob_front *front);     /* a connection is open */
+void hob__fcgi_stop_accepting(hob_front *front);      /* kept connections are still served */
+size_t hob__fcgi_connections(const hob_front *front); /* that are open */
 /* Closes what is left, at the end of draining: idle connections at once, the others as soon as their cancelled requests
  * have ended. */
 void hob__fcgi_close(hob_front *front);

@@ -48,7 +48,7 @@ static recorder *recorder_of(hob_app *app) {
     if (!hob__router_compile(app))
         give_up(application->fault);
     if (!hob__config_load(&self->config, environ, error) || !hob__log_open(self->config.log, self->config.log_level) ||
-        !hob__services_open(&self->services, app, &self->config, error))
+        !hob__services_open(&self->services, app, &self->config, (hob_services_shared){0}, error))
         give_up(error);
     self->arena = hob__arena_new((size_t)self->config.max_request_memory);
     if (!self->arena)

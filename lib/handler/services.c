@@ -25,12 +25,13 @@ static bool open_database(hob_services *services, char error[256]) {
     return services->db != NULL;
 }
 
-static bool open_cache(hob_services *services, char error[256]) {
+static bool open_cache(hob_services *services, hob_services_shared shared, char error[256]) {
     const hob_config *config = services->config;
     if (!config->cache)
         return true;
     const char *prefix = config->cache_prefix ? config->cache_prefix : services->application->name;
-    services->cache = hob__cache_new(services->loop, services->offload, config, prefix, error);
+    services->cache =
+        hob__cache_new(services->loop, services->offload, config, prefix, shared.cache, shared.slot, error);
     return services->cache != NULL;
 }
 
@@ -46,7 +47,8 @@ static bool texts_good(const hob_config *config, char error[256]) {
     return false;
 }
 
-bool hob__services_open(hob_services *services, hob_app *app, const hob_config *config, char error[256]) {
+bool hob__services_open(hob_services *services, hob_app *app, const hob_config *config, hob_services_shared shared,
+                        char error[256]) {
     *services = (hob_services){.app = app, .application = hob__application(app), .config = config};
     if (!texts_good(config, error))
         return false;
@@ -58,7 +60,7 @@ bool hob__services_open(hob_services *services, hob_app *app, const hob_config *
         hob__services_close(services);
         return false;
     }
-    if (open_database(services, error) && open_cache(services, error))
+    if (open_database(services, error) && open_cache(services, shared, error))
         return true;
     hob__services_close(services);
     return false;
@@ -76,15 +78,39 @@ void hob__services_close(hob_services *services) {
     *services = (hob_services){0};
 }
 
-static int overloaded(hob_ctx *c) {
+static int too_many(hob_ctx *c) {
     return hob_unavailable(c, RETRY_AFTER_OVERLOAD_S, "too many requests are in flight");
 }
 
+static int too_late(hob_ctx *c) {
+    return hob_unavailable(c, RETRY_AFTER_OVERLOAD_S, "too many requests wait to be worked on");
+}
+
+/* All that was ready when this turn began waits behind what this turn works on. */
+static bool has_waited_too_long(const hob_services *services) {
+    int64_t longest = services->config->max_queue_time;
+    return longest > 0 && hob__clock_ns() - hob__loop_now(services->loop) > longest;
+}
+
+/* NULL: it is not overloaded. */
+static hob_handler *overload(const hob_services *services) {
+    if (services->in_flight >= (size_t)services->config->max_in_flight)
+        return too_many;
+    return has_waited_too_long(services) ? too_late : NULL;
+}
+
 /* Through the application's own middlewares, so that a refusal too has its id and its line in the log; nothing else. */
-static void refuse(hob_services *services, hob_ctx *ctx, hob_match *match) {
+static void refuse(hob_services *services, hob_ctx *ctx, hob_match *match, hob_handler *refusal) {
     *match = (hob_match){0};
     ctx->match = match;
-    (void)hob__settle(ctx, hob_next(ctx, &(hob_chain){.rest = services->application->outer, .handler = overloaded}));
+    (void)hob__settle(ctx, hob_next(ctx, &(hob_chain){.rest = services->application->outer, .handler = refusal}));
+}
+
+static void work(hob_services *services, hob_ctx *ctx, hob_match *match) {
+    services->in_flight++;
+    hob__serve(services->application, ctx, match);
+    hob__forget_all(ctx);
+    services->in_flight--;
 }
 
 void hob__services_serve(hob_services *services, hob_task *task, hob_request *request, hob_response *response) {
@@ -96,12 +122,11 @@ void hob__services_serve(hob_services *services, hob_task *task, hob_request *re
                    .services = services,
                    .config = services->config};
     *response = (hob_response){0};
-    if (services->in_flight >= (size_t)services->config->max_in_flight) {
-        refuse(services, &ctx, &match);
-        return;
-    }
-    services->in_flight++;
-    hob__serve(services->application, &ctx, &match);
-    hob__forget_all(&ctx);
-    services->in_flight--;
+    hob_handler *refusal = overload(services);
+    if (refusal != NULL)
+        refuse(services, &ctx, &match, refusal);
+    else
+        work(services, &ctx, &match);
+    services->served++;
+    services->failed += response->status >= 500;
 }

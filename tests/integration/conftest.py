@@ -118,9 +118,9 @@ class Client:
 class App:
     """nginx in front of `count` workers."""
 
-    def __init__(self, place, environment, count):
+    def __init__(self, place, environment, count, program=BINARY):
         name = f"{next(counter):03}"
-        self.workers = stack.Workers(place, BINARY, count, environment, name=f"worker-{name}")
+        self.workers = stack.Workers(place, program, count, environment, name=f"worker-{name}")
         self.nginx = stack.Nginx(place, stack.free_port(), self.workers.socket_path, name=f"nginx-{name}")
         self.client = Client(self.nginx.port)
 
@@ -148,17 +148,18 @@ class App:
 class Worker(stack.Daemon):
     """One worker without a web server, its listening socket on fd 0, its stderr in the log."""
 
-    def __init__(self, place, environment):
+    def __init__(self, place, environment, program=BINARY, **options):
         self.name = f"lone-worker-{next(counter):03}"
         super().__init__(place)
+        self.program, self.options = program, options
         self.socket_path = str(place.sockets / f"{self.name}.sock")
         self.environment = stack.base_environment() | environment
 
     def start(self):
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.socket_path)
-            listening.listen(1024)
-            self.spawn([BINARY], stdin=listening, env=self.environment)
+            listening.listen(4096)
+            self.spawn([self.program], stdin=listening, env=self.environment, **self.options)
 
     @property
     def pid(self):
@@ -287,8 +288,8 @@ def worker_with(place, settings):
     """worker_with({"HOB_...": "..."}): a worker on its own socket: .socket_path, .pid, .alive(), .log(), .stop()."""
     started = []
 
-    def start(overrides=None):
-        worker = Worker(place, with_overrides(settings, overrides or {}))
+    def start(overrides=None, **options):
+        worker = Worker(place, with_overrides(settings, overrides or {}), **options)
         started.append(worker)
         worker.start()
         return worker
@@ -301,6 +302,38 @@ def worker_with(place, settings):
 @pytest.fixture
 def worker(worker_with):
     return worker_with()
+
+
+@pytest.fixture
+def crasher_app(place):
+    """crasher_app(count=1, HOB_...="..."): nginx in front of workers that may die; .workers.alive() and .statuses."""
+    started = []
+
+    def start(count=1, **settings):
+        app = App(place, {"HOB_LOG_LEVEL": "info"} | settings, count, SUPPORT / "crasher")
+        started.append(app)
+        app.start()
+        return app
+
+    yield start
+    for app in started:
+        app.stop()
+
+
+@pytest.fixture
+def crasher(place):
+    """crasher(HOB_...="..."): a lone worker that may die."""
+    started = []
+
+    def start(**settings):
+        worker = Worker(place, {"HOB_LOG_LEVEL": "info"} | settings, SUPPORT / "crasher")
+        started.append(worker)
+        worker.start()
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop()
 
 
 @pytest.fixture

@@ -179,6 +179,18 @@ def test_late_abort_is_ignored(connection):
     assert connection.kept()
 
 
+def test_an_abort_while_the_request_is_worked_on_cancels_it(connection, lock):
+    held = lock("users")
+    connection.send(request("GET", "/api/v1/users", request_id=7))
+    time.sleep(0.2)
+    began = time.monotonic()
+    connection.send(record(ABORT, request_id=7))
+    assert connection.read_response(7).complete
+    assert time.monotonic() - began < 1, "not at the end of HOB_DB_LOCK_TIMEOUT"
+    held.release()
+    assert connection.kept()
+
+
 def test_without_a_method_it_is_no_request(connection):
     connection.send(request(REQUEST_METHOD=None))
     assert connection.closed()

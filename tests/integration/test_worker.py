@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import time
 
@@ -86,12 +87,36 @@ def test_the_drain_timeout_closes_what_is_left(worker_with, lock, eventually):
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_at_once(worker, kept, sig):
+def test_a_second_signal_is_ignored_when_it_comes_soon_and_ends_at_once_when_it_comes_late(worker, kept, sig):
+    """mod_fcgid sends SIGTERM twice, a second apart."""
     os.kill(worker.pid, sig)
-    time.sleep(0.3)
+    time.sleep(1)
+    os.kill(worker.pid, sig)
+    assert kept.ask().status == 200
+    time.sleep(1.2)
     assert worker.alive()
     os.kill(worker.pid, sig)
     assert exit_status(worker, 2) == 0
+    assert "worker ends at once" in worker.log()
+
+
+def test_sigquit_ends_at_once(worker, kept):
+    os.kill(worker.pid, signal.SIGQUIT)
+    assert exit_status(worker, 2) == 0
+    assert kept.closed()
+
+
+def test_sigusr2_reopens_the_log(worker_with, tmp_path, eventually):
+    log = tmp_path / "log"
+    worker = worker_with({"HOB_LOG": str(log)})
+    with Connection(worker.socket_path) as connection:
+        assert connection.ask().status == 200
+        log.rename(tmp_path / "log.1")
+        os.kill(worker.pid, signal.SIGUSR2)
+        eventually(log.exists)
+        assert connection.ask(HTTP_X_REQUEST_ID="after").status == 200
+    assert "after" in log.read_text() and "after" not in (tmp_path / "log.1").read_text()
+    assert worker.alive()
 
 
 def test_signals_do_not_cut_requests(worker, kept):
@@ -107,6 +132,119 @@ def test_signals_do_not_cut_requests(worker, kept):
 def test_a_worker_raises_its_own_limit_of_open_files(worker, kept):
     soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
     assert soft == hard
+
+
+# ---- Stopping by itself ----
+
+
+@pytest.mark.parametrize("settings, reason", [
+    ({"HOB_WORKER_MAX_REQUESTS": "50"}, "HOB_WORKER_MAX_REQUESTS"),
+    ({"HOB_WORKER_MAX_AGE": "500ms"}, "HOB_WORKER_MAX_AGE"),
+    ({"HOB_WORKER_MAX_RSS": "1MiB"}, "HOB_WORKER_MAX_RSS"),
+])
+def test_a_worker_that_has_done_enough_drains(worker_with, settings, reason, eventually):
+    worker = worker_with(settings)
+    with Connection(worker.socket_path) as kept:
+        eventually(lambda: kept.ask("GET", "/readyz") and "worker drains" in worker.log())
+        assert f"worker drains: {reason}" in worker.log()
+        assert kept.ask().status == 200
+        assert worker.alive()
+    assert exit_status(worker) == 0
+
+
+def test_the_most_requests_are_counted(worker_with, eventually):
+    worker = worker_with({"HOB_WORKER_MAX_REQUESTS": "100", "DATABASE_URL": None})
+    with Connection(worker.socket_path) as kept:
+        states = [kept.ask("GET", "/readyz").status for _ in range(102)]
+    assert states[:90] == [200] * 90 and states[101] == 503, states
+    assert exit_status(worker) == 0
+
+
+def test_what_is_not_configured_is_no_reason_to_stop(worker, kept):
+    assert {kept.ask().status for _ in range(1000)} == {200}
+    time.sleep(1.2)
+    assert "drains" not in worker.log() and worker.alive()
+
+
+# ---- What others see of it ----
+
+
+def test_the_scoreboard_knows_what_a_worker_does(worker_with, lock, tmp_path, eventually):
+    board = {"HOB_SCOREBOARD": str(tmp_path / "board")}
+    worker = worker_with(board | {"HOB_DB_LOCK_TIMEOUT": "0s"})
+
+    def slot():
+        (one,) = json.loads(run("status", "--json", environment=board).stdout)["slots"]
+        return one
+
+    with Connection(worker.socket_path) as kept, Connection(worker.socket_path) as waiting:
+        eventually(lambda: kept.ask("GET", "/readyz").status == 200)
+        before = slot()
+        assert before["pid"] == worker.pid and before["state"] == "ready" and before["rss"] > 1 << 20
+        assert [kept.ask().status for _ in range(5)] == [200] * 5
+        held = lock("users")
+        waiting.send(request("GET", "/api/v1/users"))
+        eventually(lambda: slot()["in_flight"] == 1)
+        after = slot()
+        assert after["requests"] == before["requests"] + 5 and after["connections"] == 2
+        held.release()
+        assert waiting.read_response().status == 200
+        os.kill(worker.pid, signal.SIGTERM)
+        eventually(lambda: slot()["state"] == "draining")
+    assert exit_status(worker) == 0
+    assert json.loads(run("status", "--json", environment=board).stdout)["slots"] == []
+
+
+# ---- Under a supervisor ----
+
+
+@pytest.fixture
+def supervised(worker_with, eventually):
+    """supervised(settings): the worker, and the other end of its tie."""
+    ends = []
+
+    def start(settings=None):
+        ours, theirs = socket.socketpair()
+        ends.append(ours)
+        os.set_inheritable(theirs.fileno(), True)
+        with theirs:
+            worker = worker_with({"LIBHOB_SUPERVISOR_FD": str(theirs.fileno())} | (settings or {}),
+                                 pass_fds=[theirs.fileno()])
+        ours.settimeout(10)
+        return worker, ours
+
+    yield start
+    for end in ends:
+        end.close()
+
+
+def test_the_supervisor_hears_when_the_worker_is_ready(supervised):
+    worker, tie = supervised()
+    assert tie.recv(10) == b"R"
+    with Connection(worker.socket_path) as connection:
+        assert connection.ask("GET", "/readyz").status == 200
+
+
+def test_a_database_that_does_not_come_keeps_nobody_waiting(supervised):
+    began = time.monotonic()
+    worker, tie = supervised({"DATABASE_URL": "postgresql:///x?host=/nowhere"})
+    assert tie.recv(10) == b"R"
+    assert 0.9 < time.monotonic() - began < 5
+    with Connection(worker.socket_path) as connection:
+        assert connection.ask("GET", "/readyz").status == 503 and connection.ask().status == 200
+
+
+def test_a_worker_whose_supervisor_has_died_drains(supervised):
+    worker, tie = supervised()
+    assert tie.recv(10) == b"R"
+    with Connection(worker.socket_path) as kept:
+        assert kept.ask().status == 200
+        tie.close()
+        assert kept.ask().status == 200
+        time.sleep(0.3)
+        assert worker.alive() and kept.ask("GET", "/readyz").status == 503
+    assert exit_status(worker) == 0
+    assert "worker drains: the supervisor has died" in worker.log()
 
 
 # ---- A start that is refused ----
@@ -232,6 +370,17 @@ def test_check(settings):
     done = run("--check", environment={"HOB_MAX_BODY": "x"})
     assert done.returncode == 1 and b"configuration: " in done.stdout and b"HOB_MAX_BODY" in done.stdout, done
     assert run("--check").stdout.endswith(b"database: none is configured\n")
+
+
+@pytest.mark.parametrize("workers, connections, more, good", [
+    (24, 4, {}, True), (25, 4, {}, False), (1, 98, {}, True), (1, 99, {}, False), (100, 4, {"HOB_DB_PREPARE": "off"}, True)
+])
+def test_check_compares_connections(settings, workers, connections, more, good):
+    """Twice: while workers are replaced there are old and new ones. The server takes 200, 3 of them for superusers."""
+    numbers = {"HOB_WORKERS": str(workers), "HOB_DB_MAX_OPEN": str(connections)}
+    done = run("--check", environment=settings | numbers | more, text=True)
+    assert (done.returncode == 0) == good, done
+    assert good or (f"open {2 * workers * connections} " in done.stdout and "leaves 197" in done.stdout), done
 
 
 # ---- Migrations ----
