@@ -59,7 +59,7 @@ ifneq ($(findstring clang,$(CC)),)
 packages_build += clang $(if $(SAN),libclang-rt-14-dev)
 endif
 packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
-packages_test := $(packages_run) libcmocka-dev python3-pytest python3-psycopg2
+packages_test := $(packages_run) multiwatch pgbouncer libcmocka-dev python3-pytest python3-psycopg2
 packages_bench := $(packages_run) wrk
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
@@ -75,7 +75,7 @@ run: ## start users-api with its own database, cache and web server (HOB_RUN_POR
 test: ## run all tests (SAN=1: with the sanitizers)
 	@conf/dev/deps.sh $(packages_test)
 	@status=0; $(MAKE) test-unit || status=1; $(MAKE) test-integration || status=1; \
-		$(MAKE) test-fault FAULT_SECONDS=4 || status=1; exit $$status
+		$(MAKE) test-fault FAULT_SECONDS=3 || status=1; exit $$status
 
 test-unit: $(test_programs) ## run the unit tests only
 	@$(PYTHON) -B tests/unit.py $(test_programs)
@@ -120,9 +120,12 @@ lint-house:
 format: ## format all C sources
 	@clang-format -i $(all_sources)
 
-readme: build ## write the table of settings into README.md
+readme: build ## write the table of settings into README.md and conf/hob.env
 	@$(BUILD)/users-api --config-table | \
 		sed -i -e '/<!-- config -->/,/<!-- \/config -->/{//!d}' -e '/<!-- config -->/r /dev/stdin' README.md
+	@sed -i '/^$$/,$$d' conf/hob.env
+	@$(BUILD)/users-api --config-table | sed -n -e '/`HOB_CONFIG`/d' \
+		-e 's/^| `\(.*\)` | \(.*\) | \(.*\) |$$/\n# \3\n#\1=\2/p' >>conf/hob.env
 
 deps: ## install all that the targets above may miss (Debian)
 	@conf/dev/deps.sh $(sort $(packages_test) $(packages_bench) $(packages_lint))
