@@ -23,8 +23,8 @@ uint64_t hob__log_dropped(void); /* lines, since the start */
 /* {"ts":...,"level":...,"msg":...,"pid":...} */
 void hob__log(hob_log_level level, const char *format, ...) HOB_PRINTF(2, 3);
 
-/* A line with members of its own; these functions may be called in a signal handler. Members that would make the line longer than HOB_LOG_LINE are cut (text) or left out,
- * and "cut":true says so. */
+/* A line with members of its own; these functions may be called in a signal handler. Members that would make the line
+ * longer than HOB_LOG_LINE are cut (text) or left out, and "cut":true says so. */
 #define HOB_LOG_LINE 4096
 typedef struct hob_log_line {
     size_t size;

@@ -70,6 +70,13 @@ def stop_all(pids):
             os.kill(pid, signal.SIGKILL)
 
 
+def reap(pids):
+    """What a manager leaves behind is ours where the harness adopts orphans, and counts as running until it is reaped."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
 # ---- spawn-fcgi ----
 
 
@@ -93,7 +100,8 @@ def test_spawn_fcgi(spawned, lock, eventually):
     with spawned.request_in_flight(lock, eventually):
         stopping = subprocess.Popen([spawned.script, "stop"], **spawned.options)
         eventually(lambda: any(slot["state"] == "draining" for slot in spawned.status()["slots"]))
-    assert stopping.wait(30) == 0
+    eventually(lambda: reap(pids) or stopping.poll() is not None, 30)
+    assert stopping.returncode == 0
     assert not any(map(exists, pids)) and not os.path.exists(spawned.socket_path)
 
 
