@@ -74,7 +74,7 @@ def measure(url, connections, seconds):
                           text=True, timeout=seconds + 30, check=True)
     out = done.stdout
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
-    p50, p99 = (in_ms(re.search(rf"{p}%\s+(\S+)", out)[1]) for p in (50, 99))
+    p50, p99 = (in_ms(re.search(rf"^ +{p}% +(\S+)$", out, re.MULTILINE)[1]) for p in (50, 99))
     failed = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", out)))
     return rate, p50, p99, failed
 
