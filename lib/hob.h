@@ -193,8 +193,8 @@ const char *hob_no_blank(hob_text value);
 
 json_object *hob_object(hob_ctx *c);
 json_object *hob_own(hob_ctx *c, json_object *tree); /* hands one of json-c's own over to the request, and returns it */
-void hob_set(hob_ctx *c, json_object *object, const char *key,
-             json_object *value); /* key must outlive the request: a literal */
+/* key must outlive the request: a literal. */
+void hob_set(hob_ctx *c, json_object *object, const char *key, json_object *value);
 
 /* ---- Database ---- */
 
@@ -203,10 +203,11 @@ typedef struct hob_query {
     bool write;
 } hob_query;
 
-#define HOB_READ(text)                                                                                                 \
-    { .sql = (text), .write = false } /* may be sent again when a connection was lost */
-#define HOB_WRITE(text)                                                                                                \
-    { .sql = (text), .write = true } /* is never sent twice */
+// clang-format off
+/* A read may be sent again when a connection was lost; a write is never sent twice. */
+#define HOB_READ(text) {.sql = (text), .write = false}
+#define HOB_WRITE(text) {.sql = (text), .write = true}
+// clang-format on
 
 typedef enum hob_param_kind {
     HOB_PARAM_NULL,
@@ -287,8 +288,7 @@ static inline hob_param hob_byteas(const hob_text *v, size_t n) {
 
 typedef struct hob_rows hob_rows; /* what a query brought: rows, or why there are none */
 
-/* Waits for the result, bounded by the request's deadline. Parameters of arrays and text are borrowed until it returns.
- */
+/* Waits for the result, bounded by the request's deadline. Arrays and text are borrowed until it returns. */
 #define hob_db_query(c, query, ...)                                                                                    \
     hob_db_query_list(c, query, &(const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}[1],                        \
                       sizeof((const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}) / sizeof(hob_param) - 1)
@@ -321,9 +321,8 @@ hob_text hob_rows_bytea(const hob_rows *rows, size_t row, const char *column); /
 json_object *hob_row_object(hob_ctx *c, const hob_rows *rows, size_t row, const hob_field *fields);
 json_object *hob_rows_array(hob_ctx *c, const hob_rows *rows, const hob_field *fields);
 
-/* The usual ends of a handler. */
-int hob_rows_one(hob_ctx *c, const hob_rows *rows,
-                 const hob_field *fields); /* 200 with the first row; 404 without one */
+/* The usual ends of a handler. 200 with the first row; 404 without one. */
+int hob_rows_one(hob_ctx *c, const hob_rows *rows, const hob_field *fields);
 
 typedef struct hob_page {
     int64_t limit; /* rows a page: 1-100, 20 unless asked (limit=) */
@@ -359,16 +358,15 @@ void hob_forget(hob_ctx *c, hob_text key);
  * that was not waited for is cancelled when its request ends. */
 typedef struct hob_group hob_group;
 hob_group *hob_group_new(hob_ctx *c);
-void hob_group_limit(hob_group *g,
-                     size_t n); /* at most n branches at a time; hob_group_go waits for room. 0: no limit */
+void hob_group_limit(hob_group *g, size_t n); /* branches at a time; hob_group_go waits for room. 0: no limit */
 void hob_group_go(hob_group *g, hob_task_fn *fn, void *arg);
 int hob_group_wait(hob_group *g) HOB_MUST_CHECK; /* 0, or the status of the first failure */
 
 /* A weighted semaphore, first come first served, shared by the requests of this worker. */
 typedef struct hob_semaphore hob_semaphore;
 hob_semaphore *hob_semaphore_new(int64_t weight); /* lives as long as the worker */
-int hob_acquire(hob_ctx *c, hob_semaphore *s,
-                int64_t weight) HOB_MUST_CHECK; /* 0; 503 when the deadline passed first */
+/* 0; 503 when the deadline passed first. */
+int hob_acquire(hob_ctx *c, hob_semaphore *s, int64_t weight) HOB_MUST_CHECK;
 bool hob_try_acquire(hob_semaphore *s, int64_t weight) HOB_MUST_CHECK;
 void hob_release(hob_semaphore *s, int64_t weight);
 
