@@ -93,7 +93,9 @@ void hob__cache_service_ended(hob_cache_service *service); /* the last thing a s
 
 /* ---- cache_lookup.c ---- */
 
+#ifndef HOB_CACHE_BATCH /* a build for measuring what it brings may say 1 */
 #define HOB_CACHE_BATCH 128
+#endif
 #define HOB_CACHE_BATCH_BYTES                                                                                          \
     8000 /* a multi-get fits libmemcached's buffer (8196): it leaves with one send, so it times out once */
 #define HOB_CACHE_LEASE_S 5

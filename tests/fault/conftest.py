@@ -11,7 +11,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from integration.conftest import BUILD, Cache, database, no_crash, place  # noqa: E402, F401
+from integration.conftest import BINARY, BUILD, Cache, database, memcached, no_crash, place, settings  # noqa: E402, F401
 import faults  # noqa: E402
 import history  # noqa: E402
 
