@@ -59,7 +59,8 @@ ifneq ($(findstring clang,$(CC)),)
 packages_build += clang $(if $(SAN),libclang-rt-14-dev)
 endif
 packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
-packages_test := $(packages_run) multiwatch pgbouncer libcmocka-dev python3-pytest python3-psycopg2
+packages_test := $(packages_run) multiwatch pgbouncer apache2-bin libapache2-mod-fcgid libcmocka-dev python3-pytest \
+	python3-psycopg2
 packages_bench := $(packages_run) wrk
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
@@ -84,7 +85,7 @@ test-integration: build $(support_programs) ## run the tests through a real ngin
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider \
 		$(if $(SAN),--ignore=tests/integration/test_run.py) tests/integration
 
-test-fault: build $(fault_programs) ## check that the cache serves nothing stale, for FAULT_SECONDS (60) among faults
+test-fault: build $(fault_programs) ## break and replace what runs, under load, for FAULT_SECONDS (60): nothing stale, nothing lost
 	@HOB_BUILD=$(BUILD) FAULT_SECONDS=$(FAULT_SECONDS) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/fault
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS (60); what it finds is kept in tests/fuzz/

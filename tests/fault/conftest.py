@@ -1,6 +1,8 @@
-"""The cache among faults: workers and memcached are killed and frozen while many clients read and write few items.
+"""Faults under load: workers and memcached are killed and frozen while many clients read and write few items, and
+workers are replaced while requests arrive.
 
-FAULT_SECONDS: how long each of the long tests runs. FAULT_SEED: of all that is drawn at random.
+FAULT_SECONDS: how long each of the long tests runs; from 30 on, test_rolling.py asks millions of times.
+FAULT_SEED: of all that is drawn at random.
 """
 import itertools
 import os
@@ -11,7 +13,8 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from integration.conftest import BINARY, BUILD, Cache, database, memcached, no_crash, place, settings  # noqa: E402, F401
+from integration.conftest import BINARY, BUILD, Cache, database, memcached  # noqa: E402, F401
+from integration.conftest import no_crash, place, settings  # noqa: E402, F401
 import faults  # noqa: E402
 import history  # noqa: E402
 
