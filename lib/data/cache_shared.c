@@ -75,7 +75,8 @@ uint64_t hob__cache_debts_claim(hob_cache_debts *debts, int64_t now, int64_t pat
     if (orphaned == atomic_load(&debts->flushed))
         return 0;
     int64_t since = atomic_load(&debts->flushing);
-    bool busy = since != 0 && since <= now && now - since < patience; /* after `now`: of before a reboot */
+    /* After `now`: of one who looked at the clock later and was faster; far after it, of before a reboot. */
+    bool busy = since != 0 && now - since < patience && since - now < patience;
     return !busy && atomic_compare_exchange_strong(&debts->flushing, &since, now) ? orphaned : 0;
 }
 

@@ -18,9 +18,13 @@ static hob_db_connection *of_timer(hob_timer *timer) {
 }
 
 void hob__db_connection_set(hob_db_connection *connection, hob_db_state state) {
-    connection->db->in_state[connection->state]--;
-    connection->db->in_state[state]++;
+    hob_db *db = connection->db;
+    bool open = hob__db_open(db) > 0;
+    db->in_state[connection->state]--;
+    db->in_state[state]++;
     connection->state = state;
+    if (open && hob__db_open(db) == 0) /* another may be connecting since a time when nobody had to wait for it */
+        db->patience_ends = hob__loop_now(db->loop) + HOB_DB_PATIENCE;
 }
 
 /* ---- Watching ---- */

@@ -1,6 +1,5 @@
 """The README's first handler is a whole application: it compiles, links and answers."""
 import re
-import socket
 import subprocess
 import textwrap
 
@@ -23,21 +22,11 @@ def compiled(directory):
     return directory / "books"
 
 
-class Books(Worker):
-    program = None
-
-    def start(self):
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(self.socket_path)
-            listening.listen(16)
-            self.spawn([self.program], stdin=listening, env=self.environment)
-
-
 def test_the_first_handler_answers(place, database, tmp_path):
     database.execute("CREATE TABLE books (id bigint PRIMARY KEY, title text NOT NULL)")
     database.execute("INSERT INTO books VALUES (1, 'The C Programming Language')")
-    books = Books(place, {"DATABASE_URL": database.url, "HOB_LOG_LEVEL": "warn"})
-    books.program = compiled(tmp_path)
+    settings = {"DATABASE_URL": database.url, "HOB_LOG_LEVEL": "warn"}
+    books = Worker(place, settings, program=compiled(tmp_path))
     books.start()
     try:
         with Connection(books.socket_path) as connection:

@@ -18,21 +18,14 @@ WAIT_MS = 8_000
 SANITIZED = "san" in os.environ.get("HOB_BUILD", "")
 
 
-class Waiter(Worker):
-    def start(self):
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(self.socket_path)
-            listening.listen(4096)
-            self.spawn([SUPPORT / "waiter"], stdin=listening, env=self.environment)
-
-
 @pytest.fixture
 def waiter(place):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < REQUESTS + 100:
         pytest.fail(f"the limit of open files is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    waiter = Waiter(place, {"HOB_MAX_IN_FLIGHT": str(REQUESTS), "HOB_REQUEST_TIMEOUT": "120s", "HOB_LOG_LEVEL": "info"})
+    settings = {"HOB_MAX_IN_FLIGHT": str(REQUESTS), "HOB_REQUEST_TIMEOUT": "120s", "HOB_LOG_LEVEL": "info"}
+    waiter = Worker(place, settings, program=SUPPORT / "waiter")
     waiter.start()
     yield waiter
     waiter.stop()
