@@ -24,7 +24,7 @@ void hob__db_connection_set(hob_db_connection *connection, hob_db_state state) {
     db->in_state[state]++;
     connection->state = state;
     if (open && hob__db_open(db) == 0) /* another may be connecting since a time when nobody had to wait for it */
-        db->patience_ends = hob__loop_now(db->loop) + HOB_DB_PATIENCE;
+        db->patience_ends = hob__loop_now(db->loop) + HOB_DB_PATIENCE_AGAIN;
 }
 
 /* ---- Watching ---- */
