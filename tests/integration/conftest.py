@@ -69,10 +69,10 @@ class Answer:
 
 
 class Client:
-    """Speaks HTTP/1.1 to nginx, a connection a request."""
+    """Speaks HTTP/1.1, a connection a request."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, port, host="127.0.0.1"):
+        self.host, self.port = host, port
 
     def request(self, method, target, json_body=None, body=None, headers=None, timeout=30):
         """json_body is sent as application/json; body (bytes, or an iterable: chunked) as it is."""
@@ -80,7 +80,7 @@ class Client:
         if json_body is not None:
             body = json.dumps(json_body).encode()
             headers.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             connection.request(method, target, body, headers, encode_chunked=not isinstance(body, (bytes, type(None))))
             return Answer(connection.getresponse())

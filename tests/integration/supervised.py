@@ -33,7 +33,7 @@ def serving(status):
 
 
 class Supervisor(stack.Daemon):
-    def __init__(self, place, environment):
+    def __init__(self, place, environment, program=BINARY):
         self.name = f"supervisor-{next(counter):03}"
         super().__init__(place)
         self.directory = place.path / self.name
@@ -45,7 +45,8 @@ class Supervisor(stack.Daemon):
         self.configuration.write_text("")
         self.environment = stack.base_environment() | {
             "HOB_CONFIG": str(self.configuration), "HOB_LISTEN": str(self.socket_path)} | environment
-        self.deploy(BINARY)
+        self.program = program
+        self.deploy(program)
 
     def deploy(self, binary):
         """By rename, so that what runs goes on running."""
@@ -72,8 +73,8 @@ class Supervisor(stack.Daemon):
         os.kill(self.pid, sig)
 
     def command(self, *arguments):
-        """Of the binary as built: the one on disk may be a test's."""
-        return run(BINARY, *arguments, "--pid-file", self.pid_file)
+        """Of the program as built: the one on disk may be a test's."""
+        return run(self.program, *arguments, "--pid-file", self.pid_file)
 
     def reload(self):
         return self.command("reload")
