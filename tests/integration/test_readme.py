@@ -115,21 +115,3 @@ def test_targets_of_make():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     told = set(re.findall(r"(?:`|^ +)make ([a-z-]+)", README, re.MULTILINE))
     assert told and told <= targets
-
-
-def test_nginx_takes_the_production_configuration(tmp_path):
-    """With a certificate of its own, and nothing written outside."""
-    certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-subj", "/CN=api.example.com", "-keyout", key, "-out", certificate],
-                   check=True, capture_output=True)
-    site = (ROOT / "conf/nginx/users-api.conf").read_text().replace("/etc/ssl/users-api/", f"{tmp_path}/")
-    (tmp_path / "site.conf").write_text(site)
-    (tmp_path / "hob-fastcgi.conf").write_text((ROOT / "conf/nginx/hob-fastcgi.conf").read_text())
-    http = "access_log off; include site.conf;"
-    for kind in ("client_body", "fastcgi", "proxy", "scgi", "uwsgi"):
-        http += f"{kind}_temp_path {kind};"
-    (tmp_path / "nginx.conf").write_text(f"pid nginx.pid; events {{}} http {{ {http} }}")
-    checked = subprocess.run(["/usr/sbin/nginx", "-t", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"],
-                             capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr

@@ -29,6 +29,7 @@ class Server(stack.Daemon):
     workers_mode = "serve"  # or "spawned", by the web server; or "cgi": a process a request
     prevents = {}  # what the server itself keeps from the application, by topic of test_suite.py: why
     worker_count = 2
+    http2 = False  # whether there are a tls_port and an h2c_port
 
     def __init__(self, place, settings, program=BINARY, mount=""):
         self.name = f"{re.sub('[ ,]+', '-', self.kind)}-{next(counter):03}"

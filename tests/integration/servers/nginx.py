@@ -32,21 +32,22 @@ http {
 
 
 class Nginx(Server):
-    kind = "nginx"
+    kind, http2 = "nginx", True
     upstream = "users-api-upstream.conf"
 
     def configure(self):
-        self.tls_port, self.h2c_port = stack.free_port(), stack.free_port()
+        self.tls_port, self.h2c_port, self.redirect_port = (stack.free_port() for _ in range(3))
+        self.access_log = self.directory / "access.json"
         certificate(self.directory)
         self.write("nginx.conf", MAIN.replace("@USER@", "user root;" if os.geteuid() == 0 else ""))
         for name in ("hob-fastcgi.conf", "hob-http.conf", "hob-problems.conf"):
             shutil.copy(ROOT / "conf/nginx" / name, self.directory)
         self.write("upstream.conf", shipped(f"nginx/{self.upstream}", {"/run/users-api/": f"{self.sockets}/"}))
         self.write("users-api-server.conf", shipped("nginx/users-api-server.conf", {
-            "location / {": f"location {self.mount}/ {{", "/var/log/nginx/users-api.json": self.directory / "access.json"}))
+            "location / {": f"location {self.mount}/ {{", "/var/log/nginx/users-api.json": self.access_log}))
         self.write("users-api.conf", shipped("nginx/users-api.conf", {
             "/etc/ssl/users-api": self.directory, "listen [::]:80;": "", "listen [::]:443 ssl http2;": "",
-            "listen 80;": f"listen 127.0.0.1:{stack.free_port()};", "listen 443 ": f"listen 127.0.0.1:{self.tls_port} ",
+            "listen 80;": f"listen 127.0.0.1:{self.redirect_port};", "listen 443 ": f"listen 127.0.0.1:{self.tls_port} ",
             "127.0.0.1:8080": f"127.0.0.1:{self.port}", "127.0.0.1:8081": f"127.0.0.1:{self.h2c_port}"}))
 
     def command(self):
@@ -60,7 +61,7 @@ class Nginx(Server):
 
 
 class NginxPerWorker(Nginx):
-    kind = "nginx, a socket per worker"
+    kind, http2 = "nginx, a socket per worker", False
     upstream = "users-api-upstream-per-worker.conf"
 
     def listening(self):

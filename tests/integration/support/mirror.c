@@ -45,5 +45,6 @@ int main(int argc, char **argv) {
     hob_get(app, "/seen/{rest}", seen);
     hob_post(app, "/seen/{rest}", seen);
     hob_get(app, "/wait/{ms:int}", wait);
+    hob_post(app, "/wait/{ms:int}", wait);
     return hob_main(app, argc, argv);
 }
