@@ -12,7 +12,8 @@
 #define GUARD (64 * 1024)
 #define MAPPING (GUARD + HOB_FIBER_STACK)
 #define POOL_MAX 1024 /* ended fibers that keep their mapping */
-#define POOL_WARM 64  /* of these, the ones that keep all the memory they touched */
+#define POOL_WARM 64  /* of these, how many at least keep all the memory they touched; more, when more were */
+#define EPOCH 4096    /* alive at once while so many ended */
 #define KEPT 8192     /* what the others keep: the shallow end, where the next life begins */
 
 /* Stands at the upper end of its own stack, so a sleeping fiber that went no deeper costs one page. */
@@ -25,6 +26,7 @@ struct hob_fiber {
     hob_fiber *next; /* in the pool */
     unsigned valgrind_id;
     bool ended;
+    bool cold; /* in the pool, without the memory it touched */
 };
 
 static struct {
@@ -36,6 +38,10 @@ static struct {
 
 static hob_fiber *pool;
 static hob_fiber_stats counts;
+static struct {
+    size_t ended, most; /* fibers of this epoch: that ended, alive at once */
+    size_t warm;        /* what follows from the last one */
+} epoch = {.warm = POOL_WARM};
 static _Thread_local hob_fiber *running;
 
 static size_t stack_size(const hob_fiber *fiber) {
@@ -66,13 +72,33 @@ static void unmap(hob_fiber *fiber) {
     munmap(fiber->stack - GUARD, MAPPING);
 }
 
+static void cool(hob_fiber *fiber) {
+    madvise(fiber->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
+    fiber->cold = true;
+}
+
+/* What lies deeper in the pool than the epoch ever reached need not stay warm. */
+static void end_epoch(void) {
+    epoch.warm = epoch.most > POOL_WARM ? epoch.most : POOL_WARM;
+    epoch.ended = epoch.most = 0;
+    size_t depth = 0;
+    for (hob_fiber *fiber = pool; fiber; fiber = fiber->next) {
+        if (depth++ >= epoch.warm && !fiber->cold)
+            cool(fiber);
+    }
+}
+
 static void pool_put(hob_fiber *fiber) {
+    if (++epoch.ended == EPOCH) {
+        end_epoch();
+    }
     if (counts.pooled >= POOL_MAX) {
         unmap(fiber);
         return;
     }
-    if (counts.pooled >= POOL_WARM) {
-        madvise(fiber->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
+    fiber->cold = false;
+    if (counts.pooled >= epoch.warm) {
+        cool(fiber);
     }
     fiber->next = pool;
     pool = fiber;
@@ -117,6 +143,8 @@ hob_fiber *hob__fiber_new(void (*fn)(void *arg), void *arg) {
     fiber->ended = false;
     context_make(&fiber->context, fiber->stack, (char *)fiber, entry);
     counts.live++;
+    if (counts.live > epoch.most)
+        epoch.most = counts.live;
     return fiber;
 }
 
