@@ -119,8 +119,10 @@ static int load_order(hob_ctx *c, void *arg) { /* on a cache miss only */
     int status = hob_group_wait(both);
     if (status)
         return status;
-    if (hob_rows_count(head.rows) == 0)
+    if (hob_rows_count(head.rows) == 0) {
+        hob_no_store(c); /* somebody may ask too early, and create_order shall have nothing to forget */
         return hob_not_found(c, "no order %" PRId64, id);
+    }
     return hob_json(c, 200, order_object(c, head.rows, lines.rows));
 }
 
@@ -163,8 +165,6 @@ int create_order(hob_ctx *c) {
     status = hob_db_tx(c, (hob_tx_options){0}, insert_order, &order);
     if (status)
         return status == 404 ? no_user(c, order.user_id) : status;
-    int64_t id = hob_rows_int(order.head, 0, "id");
-    hob_forget(c, order_key(c, id)); /* somebody may have asked for it too early */
-    hob_set_location(c, "/api/v1/orders/%" PRId64, id);
+    hob_set_location(c, "/api/v1/orders/%" PRId64, hob_rows_int(order.head, 0, "id"));
     return hob_json(c, 201, order_object(c, order.head, order.lines));
 }

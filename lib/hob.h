@@ -346,6 +346,9 @@ int hob_cached(hob_ctx *c, hob_text key, int64_t ttl_s, hob_task_fn *load, void 
  * makes it load anew. */
 int hob_cached_on(hob_ctx *c, hob_text key, const hob_text *entities, size_t count, int64_t ttl_s, hob_task_fn *load,
                   void *arg);
+/* Called by load: what it answers this time is not kept. Where that there is none is never kept, an insert has nothing
+ * to forget. */
+void hob_no_store(hob_ctx *c);
 /* Call before a write that changes what is kept under key, or depends on it, or behind an insert whose key it made:
  * from now until the request's end readers load from the database and keep nothing; then the entry is gone. After a
  * write that failed with a status of 499 or above this lasts until it must have been decided. */

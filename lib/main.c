@@ -80,10 +80,7 @@ static int serve(hob_app *app, bool once) {
     char error[256] = "";
     if (!load(&config, error))
         return refuse_configuration(app, error);
-    if (once) { /* one to answer, and one more for a transaction; not all that a worker keeps warm */
-        config.db_max_open = config.db_max_open < 2 ? config.db_max_open : 2;
-        config.db_max_idle = config.db_max_idle < 1 ? config.db_max_idle : 1;
-    }
+    config.on_demand = once;
     int status = serve_with(app, &config, once);
     hob__config_free(&config);
     return status;
@@ -320,13 +317,18 @@ static bool is_listening(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
 
+/* The arguments of a CGI program are the client's: the words of a query without '=' (RFC 3875, 4.4). */
+static bool is_cgi(void) {
+    return getenv("GATEWAY_INTERFACE") != NULL || getenv("REQUEST_METHOD") != NULL;
+}
+
 static int run(hob_app *app, int argc, char **argv) {
+    bool listening = is_listening(STDIN_FILENO);
+    if (is_cgi() && !listening)
+        return serve(app, true);
     if (argc > 1)
         return run_command(app, argc, argv);
-    bool listening = is_listening(STDIN_FILENO);
-    if (listening || getenv("GATEWAY_INTERFACE") != NULL || getenv("REQUEST_METHOD") != NULL)
-        return serve(app, !listening);
-    return misused(app);
+    return listening ? serve(app, false) : misused(app);
 }
 
 int hob_main(hob_app *app, int argc, char **argv) {

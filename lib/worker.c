@@ -371,6 +371,8 @@ bool hob__worker_run_once(hob_app *app, const hob_config *config, char error[256
     signal(SIGPIPE, SIG_IGN);
     if (!hob__services_open(&services, app, config, (hob_services_shared){0}, error))
         return false;
+    if (!hob__crash_install(services.loop))
+        hob__log(HOB_LOG_WARN, "a crash will not be handled: %m");
     bool served = hob__cgi_run(&services) == 0;
     if (!served)
         snprintf(error, 256, "out of memory");

@@ -84,6 +84,8 @@ typedef struct hob_config {
 #define HOB_CONFIG_MEMBER(field, name, type, default_text, min, max, help) HOB_CONFIG_##type field;
     HOB_CONFIG(HOB_CONFIG_MEMBER)
 #undef HOB_CONFIG_MEMBER
+    /* No setting: the process answers one request (CGI), so database and cache are connected when it asks for them. */
+    bool on_demand;
 } hob_config;
 
 /* Fills *config from environ-like strings ("NAME=value"), and from the file that HOB_CONFIG names ("NAME=value" lines,

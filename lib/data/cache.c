@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 
+#define ON_DEMAND_PATIENCE 3 /* times the timeout: as look-ups have */
+
 bool hob__cache_stopping(const hob_cache *cache) {
     return cache->stop_by != HOB_FOREVER;
 }
@@ -66,7 +68,8 @@ static void keep(hob_cache *cache, hob_text key, const hob_cache_lease *lease, h
     entry->id_count = lease->count;
     memcpy(entry->ids, lease->generations, lease->count * sizeof *entry->ids);
     hob_text whole = hob__cache_whole_key(cache, HOB_CACHE_KEYS, key, buffer);
-    (void)hob__cache_write(cache, HOB_CACHE_JOB_FILL, whole, lease->id, entry, ttl, NULL);
+    if (!hob__cache_write(cache, HOB_CACHE_JOB_FILL, whole, lease->id, entry, ttl, NULL))
+        hob__cache_give_up(cache, key, *lease);
 }
 
 void hob__cache_fill(hob_cache *cache, hob_text key, hob_cache_lease lease, hob_text value, int64_t ttl) {
@@ -100,7 +103,7 @@ static bool write_both(hob_cache *cache, hob_cache_job_kind kind, hob_task *task
 }
 
 bool hob__cache_tombstone(hob_cache *cache, hob_task *task, hob_text key, uint64_t id) {
-    return write_both(cache, HOB_CACHE_JOB_TOMBSTONE, task, key, id);
+    return hob__cache_begin(cache, task) && write_both(cache, HOB_CACHE_JOB_TOMBSTONE, task, key, id);
 }
 
 void hob__cache_delete(hob_cache *cache, hob_task *task, hob_text key, uint64_t id) {
@@ -171,6 +174,52 @@ static bool start_services(hob_cache *cache) {
     return started;
 }
 
+/* ---- On demand ---- */
+
+static bool names_known(const hob_cache *cache) {
+    for (size_t i = 0; i < cache->server_count; i++)
+        if (cache->servers[i].generation == 0 && !cache->servers[i].resolve_failed)
+            return false;
+    return true;
+}
+
+static bool all_judged(const hob_cache *cache) {
+    for (size_t i = 0; i < cache->server_count; i++) {
+        const hob_cache_link *link = &cache->servers[i].links[HOB_CACHE_LOOKUPS];
+        if (!link->answered && !hob__cache_breaker_open(&link->breaker))
+            return false;
+    }
+    return true;
+}
+
+/* A moment of one process, which nobody needs to be told the end of. */
+static void wait_for(hob_cache *cache, hob_task *task, bool (*done)(const hob_cache *cache)) {
+    int64_t until = cache->began + ON_DEMAND_PATIENCE * cache->timeout;
+    while (!done(cache) && hob__loop_now(cache->loop) < until && !task->cancelled &&
+           task->deadline > hob__loop_now(cache->loop))
+        (void)hob__task_park(task, hob__loop_now(cache->loop) + HOB_MS);
+}
+
+bool hob__cache_begin(hob_cache *cache, hob_task *task) {
+    if (!cache->on_demand)
+        return true;
+    if (cache->began == 0) {
+        cache->began = hob__loop_now(cache->loop);
+        if (!start_services(cache))
+            hob__log(HOB_LOG_ERROR, "cache: out of memory; it is not used");
+    }
+    wait_for(cache, task, names_known);
+    return cache->running > 0;
+}
+
+bool hob__cache_reach(hob_cache *cache, hob_task *task) {
+    if (cache->on_demand && hob__cache_begin(cache, task))
+        wait_for(cache, task, all_judged);
+    return hob__cache_up(cache);
+}
+
+/* ---- The whole ---- */
+
 static void wake_services(hob_cache *cache) {
     hob__cache_wake(&cache->resolver);
     for (size_t i = 0; i < cache->server_count; i++)
@@ -196,6 +245,7 @@ static void set_up(hob_cache *cache, const hob_config *config) {
     int64_t s = (config->request_timeout + config->db_statement_timeout) / HOB_S + 3;
     cache->tombstone_ttl = s < HOB_CACHE_TTL_MAX_S ? s : HOB_CACHE_TTL_MAX_S;
     cache->timeout = config->cache_timeout;
+    cache->on_demand = config->on_demand;
     cache->stop_by = HOB_FOREVER;
     for (size_t i = 0; i < cache->server_count; i++) {
         hob_cache_server *server = &cache->servers[i];
@@ -239,7 +289,7 @@ hob_cache *hob__cache_new(hob_loop *loop, hob_offload_pool *offload, const hob_c
     set_up(cache, config);
     if (cache->server_count > 1 && !(cache->ring = hob__cache_ring_new(cache->servers, cache->server_count)))
         goto no_memory;
-    if (start_services(cache))
+    if (cache->on_demand || start_services(cache))
         return cache;
 no_memory:
     snprintf(error, 256, "HOB_CACHE: out of memory");

@@ -38,13 +38,15 @@ typedef struct hob_cache_counters {
 
 /* config->cache must be set. shared: of all workers of the service, of which this is the one in `slot`; NULL: there are
  * no others. NULL with one line in error: a bad server list, or no memory. Servers' names are resolved in the
- * background; till then all is a miss. */
+ * background; till then all is a miss. With config->on_demand nothing is resolved or connected before the first use,
+ * which then waits for the names. */
 hob_cache *hob__cache_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config, const char *prefix,
                           hob_cache_shared *shared, size_t slot, char error[256]) HOB_MUST_CHECK;
 /* From a task, or outside of the loop, which it then turns. Queued writes are finished for at most the timeout, the
  * rest is dropped; no task may be waiting. */
 void hob__cache_free(hob_cache *cache);
-bool hob__cache_up(const hob_cache *cache); /* as far as is known without asking */
+bool hob__cache_up(const hob_cache *cache);              /* a server answers, as far as is known without asking */
+bool hob__cache_reach(hob_cache *cache, hob_task *task); /* the same; on demand it connects first, to know */
 const hob_cache_counters *hob__cache_counters(const hob_cache *cache);
 bool hob__cache_key_good(hob_text key); /* 1-200 bytes, printable ASCII without blanks, not beginning with "g:" */
 

@@ -210,7 +210,7 @@ hob_cache_result hob__cache_get(hob_cache *cache, hob_task *task, hob_text key, 
     lease->id = 0;
     if (gone(task))
         return HOB_CACHE_GONE;
-    if (!all_good(key, entities, count))
+    if (!all_good(key, entities, count) || !hob__cache_begin(cache, task))
         return HOB_CACHE_LOAD;
     q.cache = cache;
     q.task = task;

@@ -246,7 +246,7 @@ typedef struct hob_cache_job_waiter {
     bool succeeded;
 } hob_cache_job_waiter;
 
-/* Container: its server's urgent or fills -> (running) -> freed, or its owed -> (running) -> freed. */
+/* Container: its server's urgent or fills -> (a batch) -> freed, or its owed -> (a batch of its own) -> freed. */
 struct hob_cache_job {
     STAILQ_ENTRY(hob_cache_job) entry;
     hob_cache_job_kind kind;
@@ -255,12 +255,18 @@ struct hob_cache_job {
     hob_cache_job_waiter *waiter;
     uint64_t id; /* of the lease, the value to be taken over, or the writer */
     time_t ttl;  /* s */
+    bool done;   /* the server has had its say: */
+    memcached_return_t rc;
     size_t key_size, size;
     char envelope[]; /* size bytes, the key among them; of tombstones and deletes only the key counts */
 };
 
 static inline hob_text hob__cache_job_key(const hob_cache_job *job) {
     return (hob_text){job->envelope + HOB_CACHE_HEADER, job->key_size};
+}
+
+static inline bool hob__cache_invalidates(const hob_cache_job *job) {
+    return job->kind == HOB_CACHE_JOB_TOMBSTONE || job->kind == HOB_CACHE_JOB_DELETE;
 }
 
 void hob__cache_writer_service(hob_task *task);
@@ -274,10 +280,11 @@ bool hob__cache_await(hob_cache *cache, hob_cache_job_waiter *waiter);
 /* Readers keep off the server: its writer should look whether there is something to flush. */
 void hob__cache_suspect(hob_cache *cache, hob_cache_server *server);
 
-/* ---- cache_store.c: one job, done at the server ---- */
+/* ---- cache_store.c: jobs, done at the server ---- */
 
-/* SUCCESS: done. Else what the server said, or why it could not be asked. */
-memcached_return_t hob__cache_perform(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job);
+#define HOB_CACHE_WRITE_BATCH 32
+/* Does those that are not done, no two of them of the same key. Not answered: why the rest could not be done. */
+memcached_return_t hob__cache_perform(hob_cache *cache, hob_cache_link *link, hob_cache_job *const *jobs, size_t count);
 
 /* ---- cache.c, cache_get.c ---- */
 
@@ -299,6 +306,8 @@ struct hob_cache {
     hob_cache_shared *shared, own; /* shared: own when there are no other workers */
     size_t slot;                   /* this worker's */
 
+    bool on_demand;
+    int64_t began; /* when the services were started; 0: not yet, which only on demand can be */
     hob_cache_service resolver;
     size_t running;  /* services */
     int64_t stop_by; /* HOB_FOREVER until it is being freed */
@@ -312,6 +321,8 @@ struct hob_cache {
 };
 
 bool hob__cache_stopping(const hob_cache *cache);
+/* Before anything is asked or written. false: no memory. */
+bool hob__cache_begin(hob_cache *cache, hob_task *task);
 bool hob__cache_readable(const hob_cache *cache, const hob_cache_server *server); /* may be looked up at */
 typedef enum hob_cache_space { HOB_CACHE_KEYS, HOB_CACHE_GENERATIONS } hob_cache_space;
 /* With the prefix, in buffer; the key must be good. */

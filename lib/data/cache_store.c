@@ -1,7 +1,10 @@
 /*
- * What a job does at its server. Whatever depends on what stands there looks first, and writes only over what it saw:
+ * What jobs do at their server. Whatever depends on what stands there looks first, and writes only over what it saw:
  * CAS numbers start anew with the server, so the same number proves nothing; the id in the entry does, and the number
  * only that nothing came between the look and the write.
+ *
+ * All jobs of a batch look together, with one multi-get; then each writes. Invalidations that were beaten look again.
+ * Fills do not await the server's answer: whatever it is, there is nothing left to do.
  */
 #include "data/cache_private.h"
 
@@ -9,8 +12,9 @@
 
 #include "base/log.h"
 
-#define EXPIRED (-1) /* a ttl with which what is stored has gone at once */
-#define TRIES 8      /* when others write the same key all the time */
+#define EXPIRED (-1)   /* a ttl with which what is stored has gone at once */
+#define TRIES 9        /* when others write the same key all the time */
+#define FILL_SURE 8192 /* bytes; a larger value may be too large for the server */
 
 typedef struct standing {
     bool anything, foreign;
@@ -18,30 +22,47 @@ typedef struct standing {
     uint64_t cas;
 } standing;
 
-static memcached_return_t look(hob_cache_link *link, hob_text key, standing *found) {
-    memcached_return_t rc = memcached_mget(link->handle, &key.data, &key.size, 1);
-    found->anything = found->foreign = false;
+/* The answers come in the order of the question. false: an answer to something else. */
+static bool note(hob_cache_link *link, hob_cache_job *const *jobs, size_t count, size_t *at, standing *found) {
+    const memcached_result_st *result = &link->result;
+    hob_text got = {memcached_result_key_value(result), memcached_result_key_length(result)};
+    while (*at < count && (jobs[*at]->done || !hob_text_equal(got, hob__cache_job_key(jobs[*at]))))
+        ++*at;
+    if (*at == count)
+        return false;
+    hob_text stored = {memcached_result_value(result), memcached_result_length(result)};
+    found[*at].anything = true;
+    found[*at].cas = memcached_result_cas(result);
+    found[*at].foreign = !hob__cache_value_read(stored, got, &found[*at].entry);
+    found[*at].entry.payload = (hob_text){0}; /* the next answer comes where it lies */
+    ++*at;
+    return true;
+}
+
+/* What stands under the keys of those that are not done. */
+static memcached_return_t look(hob_cache_link *link, hob_cache_job *const *jobs, size_t count, standing *found) {
+    const char *keys[HOB_CACHE_WRITE_BATCH];
+    size_t sizes[HOB_CACHE_WRITE_BATCH], open = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        found[i].anything = found[i].foreign = false;
+        if (jobs[i]->done)
+            continue;
+        hob_text key = hob__cache_job_key(jobs[i]);
+        keys[open] = key.data;
+        sizes[open++] = key.size;
+    }
+    memcached_return_t rc = memcached_mget(link->handle, keys, sizes, open);
     if (rc != MEMCACHED_SUCCESS)
         return rc;
     while (memcached_fetch_result(link->handle, &link->result, &rc)) {
-        const memcached_result_st *result = &link->result;
-        hob_text got = {memcached_result_key_value(result), memcached_result_key_length(result)};
-        if (!hob_text_equal(got, key))
+        if (!note(link, jobs, count, &at, found))
             return MEMCACHED_PROTOCOL_ERROR;
-        hob_text stored = {memcached_result_value(result), memcached_result_length(result)};
-        found->anything = true;
-        found->cas = memcached_result_cas(result);
-        found->foreign = !hob__cache_value_read(stored, key, &found->entry);
     }
     return hob__cache_fetch_end(link, rc);
 }
 
 static bool stands(const standing *found, hob_cache_kind kind) {
     return found->anything && !found->foreign && found->entry.kind == kind;
-}
-
-static bool stands_value(const standing *found) {
-    return stands(found, HOB_CACHE_VALUE) || stands(found, HOB_CACHE_ABSENCE);
 }
 
 /* Somebody came between the look and the write. */
@@ -55,53 +76,52 @@ static memcached_return_t expire(hob_cache_link *link, hob_text key, uint64_t ca
 
 /* ---- Leases ---- */
 
-static memcached_return_t fill(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job) {
+static bool stands_ours(const standing *found, hob_cache_kind kind, const hob_cache_job *job) {
+    return stands(found, kind) && found->entry.id == job->id;
+}
+
+static memcached_return_t refused(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job, uint64_t cas,
+                                  memcached_return_t rc) {
+    cache->counters.failures++;
+    hob__log(HOB_LOG_WARN, "cache server %s keeps no value of %zu bytes: %s", job->server->host, job->size,
+             memcached_strerror(NULL, rc));
+    return expire(link, hob__cache_job_key(job), cas);
+}
+
+static memcached_return_t fill(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job,
+                               const standing *found) {
     hob_text key = hob__cache_job_key(job);
-    standing found;
-    memcached_return_t rc = look(link, key, &found);
-    if (!hob__cache_answered(rc))
-        return rc;
-    if (!stands(&found, HOB_CACHE_PLACEHOLDER) || found.entry.id != job->id) {
+    if (!stands_ours(found, HOB_CACHE_PLACEHOLDER, job)) {
         cache->counters.voided++;
         return MEMCACHED_SUCCESS;
     }
-    rc = memcached_cas(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0, found.cas);
-    if (rc == MEMCACHED_SUCCESS) {
-        cache->counters.fills++;
-    } else if (beaten(rc)) {
-        cache->counters.voided++;
-    } else if (hob__cache_answered(rc)) {
-        cache->counters.failures++;
-        hob__log(HOB_LOG_WARN, "cache server %s keeps no value of %zu bytes: %s", job->server->host, job->size,
-                 memcached_strerror(NULL, rc));
-        rc = expire(link, key, found.cas);
-    }
-    return rc;
+    bool may_be_refused = job->size > FILL_SURE;
+    memcached_behavior_set(link->handle, MEMCACHED_BEHAVIOR_NOREPLY, !may_be_refused);
+    memcached_return_t rc =
+        memcached_cas(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0, found->cas);
+    memcached_behavior_set(link->handle, MEMCACHED_BEHAVIOR_NOREPLY, 0);
+    cache->counters.fills += rc == MEMCACHED_SUCCESS;
+    cache->counters.voided += beaten(rc);
+    if (rc == MEMCACHED_SUCCESS || beaten(rc) || !hob__cache_answered(rc))
+        return rc;
+    return refused(cache, link, job, found->cas, rc);
 }
 
 /* Whatever came in between stays. */
-static memcached_return_t give_up(hob_cache_link *link, const hob_cache_job *job) {
-    standing found;
-    memcached_return_t rc = look(link, hob__cache_job_key(job), &found);
-    bool ours = hob__cache_answered(rc) && stands(&found, HOB_CACHE_PLACEHOLDER) && found.entry.id == job->id;
-    return ours ? expire(link, hob__cache_job_key(job), found.cas) : rc;
+static memcached_return_t give_up(hob_cache_link *link, const hob_cache_job *job, const standing *found) {
+    bool ours = stands_ours(found, HOB_CACHE_PLACEHOLDER, job);
+    return ours ? expire(link, hob__cache_job_key(job), found->cas) : MEMCACHED_SUCCESS;
 }
 
-static memcached_return_t clear(hob_cache_link *link, const hob_cache_job *job) {
-    standing found;
-    memcached_return_t rc = look(link, hob__cache_job_key(job), &found);
-    return hob__cache_answered(rc) && found.foreign ? expire(link, hob__cache_job_key(job), found.cas) : rc;
+static memcached_return_t clear(hob_cache_link *link, const hob_cache_job *job, const standing *found) {
+    return found->foreign ? expire(link, hob__cache_job_key(job), found->cas) : MEMCACHED_SUCCESS;
 }
 
-static memcached_return_t take_over(hob_cache_link *link, const hob_cache_job *job) {
+static memcached_return_t take_over(hob_cache_link *link, const hob_cache_job *job, const standing *found) {
     hob_text key = hob__cache_job_key(job);
-    standing found;
-    memcached_return_t rc = look(link, key, &found);
-    if (!hob__cache_answered(rc))
-        return rc;
-    if (!stands_value(&found) || found.entry.id != job->id)
+    if (!stands_ours(found, HOB_CACHE_VALUE, job) && !stands_ours(found, HOB_CACHE_ABSENCE, job))
         return MEMCACHED_NOTSTORED;
-    return memcached_cas(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0, found.cas);
+    return memcached_cas(link->handle, key.data, key.size, job->envelope, job->size, job->ttl, 0, found->cas);
 }
 
 /* ---- Writers ---- */
@@ -145,26 +165,20 @@ static void join(hob_cache_entry *tombstone, const standing *found, uint64_t id)
         tombstone->ids[tombstone->id_count++] = id;
 }
 
-static memcached_return_t bury(hob_cache_link *link, const hob_cache_job *job) {
+/* When all tries but the last were beaten, over whatever it is. */
+static memcached_return_t bury(hob_cache_link *link, const hob_cache_job *job, const standing *found, bool last) {
     hob_cache_entry tombstone = {.kind = HOB_CACHE_TOMBSTONE, .id = job->id};
-    standing found;
-    for (int i = 0; i < TRIES; i++) {
-        memcached_return_t rc = look(link, hob__cache_job_key(job), &found);
-        if (!hob__cache_answered(rc))
-            return rc;
-        join(&tombstone, &found, job->id);
-        rc = put_tombstone(link, job, &tombstone, &found);
-        if (!beaten(rc))
-            return rc;
-    }
-    tombstone.id_count = 0;
-    return put_tombstone(link, job, &tombstone, NULL);
+    if (!last)
+        join(&tombstone, found, job->id);
+    return put_tombstone(link, job, &tombstone, last ? NULL : found);
 }
 
 /* Takes the writer's id from the tombstone: the others' stand on. Anything but a tombstone may be older than the write:
  * ours had expired, was evicted, or was never set. */
 static memcached_return_t dig_up(hob_cache_link *link, const hob_cache_job *job, const standing *found) {
     hob_text key = hob__cache_job_key(job);
+    if (!found->anything)
+        return MEMCACHED_SUCCESS;
     if (!stands(found, HOB_CACHE_TOMBSTONE))
         return expire(link, key, found->cas);
     hob_cache_entry rest = found->entry;
@@ -175,36 +189,55 @@ static memcached_return_t dig_up(hob_cache_link *link, const hob_cache_job *job,
     return rest.id_count ? put_tombstone(link, job, &rest, found) : expire(link, key, found->cas);
 }
 
-static memcached_return_t delete (hob_cache_link *link, const hob_cache_job *job) {
-    standing found;
-    memcached_return_t rc = MEMCACHED_SUCCESS;
-    for (int i = 0; i < TRIES; i++) {
-        rc = look(link, hob__cache_job_key(job), &found);
-        if (!hob__cache_answered(rc))
-            return rc;
-        if (!found.anything)
-            return MEMCACHED_SUCCESS;
-        rc = dig_up(link, job, &found);
-        if (!beaten(rc))
-            return rc;
-    }
-    return rc;
-}
+/* ---- All of them ---- */
 
-memcached_return_t hob__cache_perform(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job) {
+static memcached_return_t act(hob_cache *cache, hob_cache_link *link, const hob_cache_job *job, const standing *found,
+                              bool last) {
     switch (job->kind) {
     case HOB_CACHE_JOB_FILL:
-        return fill(cache, link, job);
+        return fill(cache, link, job, found);
     case HOB_CACHE_JOB_GIVE_UP:
-        return give_up(link, job);
+        return give_up(link, job, found);
     case HOB_CACHE_JOB_CLEAR:
-        return clear(link, job);
+        return clear(link, job, found);
     case HOB_CACHE_JOB_TAKE_OVER:
-        return take_over(link, job);
+        return take_over(link, job, found);
     case HOB_CACHE_JOB_TOMBSTONE:
-        return bury(link, job);
+        return bury(link, job, found, last);
     case HOB_CACHE_JOB_DELETE:
-        return delete (link, job);
+        return dig_up(link, job, found);
     }
     return MEMCACHED_FAILURE;
+}
+
+/* Each at what it saw. *open: how many were beaten, and look again. */
+static memcached_return_t act_all(hob_cache *cache, hob_cache_link *link, hob_cache_job *const *jobs, size_t count,
+                                  const standing *found, bool last, size_t *open) {
+    *open = 0;
+    for (size_t i = 0; i < count; i++) {
+        hob_cache_job *job = jobs[i];
+        if (job->done)
+            continue;
+        memcached_return_t rc = act(cache, link, job, &found[i], last);
+        if (!hob__cache_answered(rc))
+            return rc;
+        job->rc = rc;
+        job->done = !(beaten(rc) && hob__cache_invalidates(job));
+        *open += !job->done;
+    }
+    return MEMCACHED_SUCCESS;
+}
+
+memcached_return_t hob__cache_perform(hob_cache *cache, hob_cache_link *link, hob_cache_job *const *jobs,
+                                      size_t count) {
+    standing found[HOB_CACHE_WRITE_BATCH];
+    size_t open = 1;
+    for (int tries = 1; open > 0 && tries <= TRIES; tries++) {
+        memcached_return_t rc = look(link, jobs, count, found);
+        if (hob__cache_answered(rc))
+            rc = act_all(cache, link, jobs, count, found, tries == TRIES, &open);
+        if (!hob__cache_answered(rc))
+            return rc;
+    }
+    return MEMCACHED_SUCCESS;
 }

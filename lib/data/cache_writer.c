@@ -1,5 +1,5 @@
 /*
- * Writes to one server: done behind the answer, one after the other; tombstones and deletes go first. What invalidates
+ * Writes to one server: done behind the answer, in batches; tombstones and deletes go first. What invalidates
  * is never given up: when it fails it is owed to the server, tried again with back-off, and until it has been done no
  * worker of the service reads from that server. What is owed but not known by key any more, a flush makes good.
  */
@@ -11,14 +11,11 @@
 #include "base/log.h"
 #include "base/random.h"
 
+#define BATCH_BYTES ((size_t)64 * 1024)
 #define OWED_PAUSE (100 * HOB_MS)
 #define OWED_LONGEST_PAUSE (5 * HOB_S)
 #define SUSPECT_PAUSE (100 * HOB_MS)
 #define FLUSH_PATIENCE (30 * HOB_S) /* beyond any exchange, so its worker has died or hangs */
-
-static bool invalidates(hob_cache_job_kind kind) {
-    return kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
-}
 
 /* ---- Debts ---- */
 
@@ -101,14 +98,17 @@ static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t id
 /* Not even tried. */
 static void skip(hob_cache *cache, hob_cache_job *job) {
     cache->counters.skipped++;
-    if (invalidates(job->kind))
+    if (hob__cache_invalidates(job))
         owe(cache, job);
     else
         end_job(cache, job, false);
 }
 
-static bool has_room(hob_cache *cache, size_t size) {
-    bool room = cache->fill_count < HOB_CACHE_QUEUE_JOBS && size <= HOB_CACHE_QUEUE_BYTES - cache->fill_bytes;
+/* What is not kept must still make way for others, so giving up has more room. */
+static bool has_room(hob_cache *cache, hob_cache_job_kind kind, size_t size) {
+    size_t times = kind == HOB_CACHE_JOB_GIVE_UP ? 4 : 1;
+    bool room =
+        cache->fill_count < times * HOB_CACHE_QUEUE_JOBS && cache->fill_bytes + size <= times * HOB_CACHE_QUEUE_BYTES;
     if (!room) {
         cache->counters.skipped++;
         if (!cache->fills_dropped)
@@ -130,7 +130,7 @@ static void enqueue(hob_cache *cache, hob_cache_job *job) {
         skip(cache, job);
         return;
     }
-    if (invalidates(job->kind)) {
+    if (hob__cache_invalidates(job)) {
         STAILQ_INSERT_TAIL(&server->urgent, job, entry);
     } else {
         STAILQ_INSERT_TAIL(&server->fills, job, entry);
@@ -145,18 +145,19 @@ bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, u
     static const hob_cache_entry none = {.kind = HOB_CACHE_TOMBSTONE, .id = 1};
     hob_cache_server *server = hob__cache_server_of(cache, key);
     entry = entry ? entry : &none;
-    if (!invalidates(kind) && !has_room(cache, hob__cache_value_size(entry, key)))
+    bool invalidation = kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
+    if (!invalidation && !has_room(cache, kind, hob__cache_value_size(entry, key)))
         return false;
     hob_cache_job *job = new_job(kind, key, id, entry);
     if (!job) {
-        if (invalidates(kind))
+        if (invalidation)
             orphan_debt(cache, server, "out of memory");
         else
             hob__log(HOB_LOG_ERROR, "cache: out of memory; a value is not kept");
         return false;
     }
     job->server = server;
-    job->ttl = invalidates(kind) ? cache->tombstone_ttl : ttl_in_seconds(ttl);
+    job->ttl = invalidation ? cache->tombstone_ttl : ttl_in_seconds(ttl);
     job->waiter = waiter;
     if (waiter)
         waiter->job = job;
@@ -175,7 +176,7 @@ bool hob__cache_await(hob_cache *cache, hob_cache_job_waiter *waiter) {
     hob_cache_job *job = waiter->job;
     if (job) {
         job->waiter = NULL;
-        if (invalidates(job->kind))
+        if (hob__cache_invalidates(job))
             enter_debt(cache, job);
     }
     return waiter->succeeded;
@@ -183,52 +184,73 @@ bool hob__cache_await(hob_cache *cache, hob_cache_job_waiter *waiter) {
 
 /* ---- Out of the queue ---- */
 
-static bool achieved(hob_cache *cache, const hob_cache_job *job, memcached_return_t rc) {
+static bool achieved(hob_cache *cache, const hob_cache_job *job) {
+    bool succeeded = job->done && job->rc == MEMCACHED_SUCCESS;
     switch (job->kind) {
     case HOB_CACHE_JOB_TOMBSTONE:
-        cache->counters.tombstones += rc == MEMCACHED_SUCCESS;
-        return rc == MEMCACHED_SUCCESS;
+        cache->counters.tombstones += succeeded;
+        return succeeded;
     case HOB_CACHE_JOB_DELETE:
-        cache->counters.deletes += rc == MEMCACHED_SUCCESS;
-        return rc == MEMCACHED_SUCCESS;
+        cache->counters.deletes += succeeded;
+        return succeeded;
     case HOB_CACHE_JOB_TAKE_OVER:
-        return rc == MEMCACHED_SUCCESS;
+        return succeeded;
     default:
-        return hob__cache_answered(rc);
+        return job->done;
     }
 }
 
-static bool run(hob_cache *cache, const hob_cache_job *job) {
-    hob_cache_link *link = &job->server->links[HOB_CACHE_WRITES];
-    memcached_return_t rc = hob__cache_perform(cache, link, job);
+static void perform(hob_cache *cache, hob_cache_server *server, hob_cache_job *const *jobs, size_t count) {
+    hob_cache_link *link = &server->links[HOB_CACHE_WRITES];
+    for (size_t i = 0; i < count; i++)
+        jobs[i]->done = false;
+    memcached_return_t rc = hob__cache_perform(cache, link, jobs, count);
     if (hob__cache_link_lost(link, rc))
-        rc = hob__cache_perform(cache, link, job);
-    bool done = achieved(cache, job, rc);
-    if (!done && invalidates(job->kind) && hob__cache_answered(rc)) {
-        cache->counters.failures++;
-        hob__log(HOB_LOG_WARN, "cache server %s: not invalidated: %s", job->server->host, memcached_strerror(NULL, rc));
-    }
-    hob__cache_link_settle(cache, job->server, HOB_CACHE_WRITES, rc);
-    return done;
+        rc = hob__cache_perform(cache, link, jobs, count);
+    hob__cache_link_settle(cache, server, HOB_CACHE_WRITES, rc);
 }
 
-static void run_queued(hob_cache *cache, hob_cache_job *job) {
-    if (must_wait(job->server) || !job->server->links[HOB_CACHE_WRITES].handle) {
-        skip(cache, job);
-        return;
+/* What it did, after perform. */
+static bool check(hob_cache *cache, const hob_cache_job *job) {
+    bool succeeded = achieved(cache, job);
+    if (!succeeded && job->done && hob__cache_invalidates(job)) {
+        cache->counters.failures++;
+        hob__log(HOB_LOG_WARN, "cache server %s: not invalidated: %s", job->server->host,
+                 memcached_strerror(NULL, job->rc));
     }
-    bool done = run(cache, job);
-    if (!done && invalidates(job->kind))
+    return succeeded;
+}
+
+static void settle(hob_cache *cache, hob_cache_job *job) {
+    bool succeeded = check(cache, job);
+    if (!succeeded && hob__cache_invalidates(job)) {
         owe(cache, job);
-    else
-        end_job(cache, job, done);
+    } else if (!succeeded && job->kind == HOB_CACHE_JOB_FILL) { /* its placeholder is in everybody's way */
+        job->kind = HOB_CACHE_JOB_GIVE_UP;
+        enqueue(cache, job);
+    } else {
+        end_job(cache, job, succeeded);
+    }
+}
+
+static void run_batch(hob_cache *cache, hob_cache_server *server, hob_cache_job *const *jobs, size_t count) {
+    bool now = !must_wait(server) && server->links[HOB_CACHE_WRITES].handle;
+    if (now)
+        perform(cache, server, jobs, count);
+    for (size_t i = 0; i < count; i++) {
+        if (now)
+            settle(cache, jobs[i]);
+        else
+            skip(cache, jobs[i]);
+    }
 }
 
 /* Out of its list meanwhile: what is owed may be dropped while this waits. */
 static void run_owed(hob_cache *cache, hob_cache_server *server) {
     int64_t pause = 2 * server->owed_pause;
     hob_cache_job *job = take_owed(server);
-    if (run(cache, job)) {
+    perform(cache, server, &job, 1);
+    if (check(cache, job)) {
         end_job(cache, job, true);
         return;
     }
@@ -238,19 +260,41 @@ static void run_owed(hob_cache *cache, hob_cache_server *server) {
     server->owed_retry_at = hob__loop_now(cache->loop) + (int64_t)((double)server->owed_pause * hob__jitter(0.2));
 }
 
-static hob_cache_job *take(hob_cache *cache, hob_cache_server *server) {
+static hob_cache_job *first(const hob_cache_server *server) {
     hob_cache_job *job = STAILQ_FIRST(&server->urgent);
-    if (job) {
+    return job ? job : STAILQ_FIRST(&server->fills);
+}
+
+static hob_cache_job *take(hob_cache *cache, hob_cache_server *server) {
+    hob_cache_job *job = first(server);
+    if (job == NULL)
+        return NULL;
+    if (hob__cache_invalidates(job)) {
         STAILQ_REMOVE_HEAD(&server->urgent, entry);
-        return job;
-    }
-    job = STAILQ_FIRST(&server->fills);
-    if (job) {
+    } else {
         STAILQ_REMOVE_HEAD(&server->fills, entry);
         cache->fill_count--;
         cache->fill_bytes -= job->size;
     }
     return job;
+}
+
+/* Two of one key do not see what the other does: the second waits for the next batch, and all behind it. */
+static bool may_join(const hob_cache_job *job, hob_cache_job *const *jobs, size_t count) {
+    size_t bytes = job->size;
+    for (size_t i = 0; i < count; i++) {
+        if (hob_text_equal(hob__cache_job_key(job), hob__cache_job_key(jobs[i])))
+            return false;
+        bytes += jobs[i]->size;
+    }
+    return count == 0 || bytes <= BATCH_BYTES;
+}
+
+static size_t take_batch(hob_cache *cache, hob_cache_server *server, hob_cache_job *jobs[HOB_CACHE_WRITE_BATCH]) {
+    size_t count = 0;
+    for (hob_cache_job *job; count < HOB_CACHE_WRITE_BATCH && (job = first(server)) && may_join(job, jobs, count);)
+        jobs[count++] = take(cache, server);
+    return count;
 }
 
 /* ---- Flushing ---- */
@@ -313,10 +357,11 @@ static bool work(hob_cache *cache, hob_cache_server *server, int64_t *due) {
         run_owed(cache, server);
         return true;
     }
-    hob_cache_job *job = take(cache, server);
-    if (job)
-        run_queued(cache, job);
-    return job != NULL;
+    hob_cache_job *jobs[HOB_CACHE_WRITE_BATCH];
+    size_t count = take_batch(cache, server, jobs);
+    if (count > 0)
+        run_batch(cache, server, jobs, count);
+    return count > 0;
 }
 
 void hob__cache_drop_jobs(hob_cache *cache, hob_cache_server *server) {

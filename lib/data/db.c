@@ -115,10 +115,14 @@ bool hob__db_unavailable(const hob_db *db) {
     return db->failures > 0 || (hob__db_connecting(db) > 0 && hob__loop_now(db->loop) >= db->patience_ends);
 }
 
+static int64_t patience_from_now(const hob_db *db) {
+    return hob__loop_now(db->loop) + (db->config->on_demand ? HOB_DB_PATIENCE_ON_DEMAND : HOB_DB_PATIENCE);
+}
+
 int64_t hob__db_wait_ends(const hob_db *db) {
     if (hob__db_open(db) > 0)
         return HOB_FOREVER;
-    return hob__db_connecting(db) > 0 ? db->patience_ends : hob__loop_now(db->loop) + HOB_DB_PATIENCE;
+    return hob__db_connecting(db) > 0 ? db->patience_ends : patience_from_now(db);
 }
 
 static hob_db_connection *first_in(hob_db *db, hob_db_state state) {
@@ -220,7 +224,7 @@ static void open_wanted(hob_db *db) {
     for (hob_db_connection *connection; may_connect(db) && (connection = first_in(db, HOB_DB_DOWN));) {
         bool second = hob__db_open(db) == 0 && hob__db_connecting(db) > 0;
         if (hob__db_open(db) == 0 && !second)
-            db->patience_ends = hob__loop_now(db->loop) + HOB_DB_PATIENCE;
+            db->patience_ends = patience_from_now(db);
         db->soon = hob__loop_now(db->loop) + (int64_t)((double)HOB_DB_SOON * hob__jitter(0.25));
         connection->connect_time = second ? HOB_DB_SOON : HOB_DB_CONNECT_TIME;
         hob__db_connection_start(connection);
@@ -231,11 +235,17 @@ static bool somebody_waits(const hob_db *db) {
     return !TAILQ_EMPTY(&db->waiting) || !TAILQ_EMPTY(&db->begins);
 }
 
+/* On demand, one that is busy is free again before another could be open. */
+static bool keeps_up(const hob_db *db) {
+    return db->config->on_demand && db->held < hob__db_open(db);
+}
+
 /* One more connection when those there are do not keep up; fewer when more idle than may. */
 static void resize(hob_db *db) {
     hob_db_connection *closed;
     if (somebody_waits(db)) {
-        if (hob__db_connecting(db) == 0 && db->in_state[HOB_DB_DOWN] == 0 && (closed = first_in(db, HOB_DB_CLOSED)))
+        if (!keeps_up(db) && hob__db_connecting(db) == 0 && db->in_state[HOB_DB_DOWN] == 0 &&
+            (closed = first_in(db, HOB_DB_CLOSED)))
             hob__db_connection_set(closed, HOB_DB_DOWN);
         return;
     }
@@ -310,6 +320,7 @@ static void set_timeout(char text[24], int64_t ns) {
 hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config, const char *application_name) {
     size_t count = (size_t)config->db_max_open;
     size_t warm = config->db_max_idle < config->db_max_open ? (size_t)config->db_max_idle : count;
+    size_t at_once = config->on_demand ? 0 : warm > 0 ? warm : 1; /* one in any case, to see whether it is there */
     hob_db *db = calloc(1, sizeof *db + count * sizeof db->connections[0]);
     if (!db)
         return NULL;
@@ -321,8 +332,7 @@ hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config 
     TAILQ_INIT(&db->lost);
     TAILQ_INIT(&db->begins);
     for (size_t i = 0; i < count; i++) {
-        /* The first opens in any case, to see whether the database is there. */
-        hob_db_state state = i < warm || i == 0 ? HOB_DB_DOWN : HOB_DB_CLOSED;
+        hob_db_state state = i < at_once ? HOB_DB_DOWN : HOB_DB_CLOSED;
         db->connections[i] = (hob_db_connection){.db = db, .index = i, .state = state};
         db->in_state[state]++;
     }
@@ -349,6 +359,14 @@ void hob__db_free(hob_db *db) {
 
 bool hob__db_up(const hob_db *db) {
     return db->reachable && !hob__db_unavailable(db);
+}
+
+bool hob__db_reach(hob_db *db, hob_task *task) {
+    hob_outcome outcome;
+    hob_db_tx_state *tx = db->config->on_demand ? hob__db_begin(db, task, (hob_tx_options){0}, &outcome) : NULL;
+    if (tx) /* asks nothing, and so costs nothing but the connection */
+        hob__db_rollback(tx);
+    return hob__db_up(db);
 }
 
 const hob_db_counters *hob__db_counters(const hob_db *db) {

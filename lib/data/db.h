@@ -37,12 +37,14 @@ typedef struct hob_db_counters {
     uint64_t batch_sizes[33]; /* how many batches had n queries */
 } hob_db_counters;
 
-/* config must outlive it. The first connections open in the background. A service that DATABASE_URL names becomes
- * PGSERVICE. NULL: no memory. */
+/* config must outlive it. The first connections open in the background; with config->on_demand each opens when
+ * something waits that no open one is going to serve, and is waited for longer. A service that DATABASE_URL names
+ * becomes PGSERVICE. NULL: no memory. */
 hob_db *hob__db_new(hob_loop *loop, hob_offload_pool *offload, const hob_config *config,
                     const char *application_name) HOB_MUST_CHECK;
-void hob__db_free(hob_db *db);     /* closes all; no task may be waiting */
-bool hob__db_up(const hob_db *db); /* the database answers, as far as is known without asking */
+void hob__db_free(hob_db *db);                  /* closes all; no task may be waiting */
+bool hob__db_up(const hob_db *db);              /* the database answers, as far as is known without asking */
+bool hob__db_reach(hob_db *db, hob_task *task); /* the same; on demand it connects first, to know */
 const hob_db_counters *hob__db_counters(const hob_db *db);
 
 typedef struct hob_db_pool {

@@ -28,9 +28,10 @@
 #define HOB_DB_STATEMENTS 1024          /* known at most; what comes beyond runs unprepared and alone */
 #define HOB_DB_PARAMS 65535             /* PostgreSQL's own limit */
 #define HOB_DB_CONNECT_TIME (5 * HOB_S)
-#define HOB_DB_READ_ONLY_AGE HOB_S           /* younger connections are not replaced when the server takes no writes */
-#define HOB_DB_PATIENCE HOB_S                /* how long calls wait for a first attempt to connect */
-#define HOB_DB_PATIENCE_AGAIN (250 * HOB_MS) /* and for one that is under way when the last connection is lost */
+#define HOB_DB_READ_ONLY_AGE HOB_S            /* younger connections are not replaced when the server takes no writes */
+#define HOB_DB_PATIENCE HOB_S                 /* how long calls wait for a first attempt to connect */
+#define HOB_DB_PATIENCE_ON_DEMAND (3 * HOB_S) /* the same on demand (CGI), where no request came before to connect */
+#define HOB_DB_PATIENCE_AGAIN (250 * HOB_MS)  /* and for one that is under way when the last connection is lost */
 /* While requests are refused: between attempts to connect, and how long a second one beside the first may take. */
 #define HOB_DB_SOON (500 * HOB_MS)
 

@@ -18,9 +18,10 @@ const char *hob__db_begin_sql(hob_tx_options options) {
     return sql[options.isolation][options.read_only];
 }
 
-/* The last connection is left to everybody else. */
+/* The last connection is left to everybody else; on demand, the last that may be opened. */
 static bool one_to_spare(const hob_db *db) {
-    return db->connection_count == 1 || hob__db_open(db) - db->held > 1;
+    size_t all = db->config->on_demand ? db->connection_count : hob__db_open(db);
+    return db->connection_count == 1 || all - db->held > 1;
 }
 
 static void dequeue(hob_db_tx_state *tx) {

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/random.h"
 #include "base/text.h"
@@ -148,18 +149,25 @@ static const char *id_of(hob_request *request) {
     return request->own_id;
 }
 
-bool hob__flight_answer(const hob_flight *flight, int status, const char *detail) {
+static bool send_records(const hob_flight *flight, const block *http) {
     const FCGI_EndRequestBody end = {.protocolStatus = FCGI_REQUEST_COMPLETE};
-    const char *id = id_of(flight->request);
-    block document = {0}, http = {0}, records = {0};
-    put_document(&document, status, detail, id);
-    put_head(&http, status, id, document.size);
-    if (flight->request->method != HOB_HEAD)
-        put(&http, document.bytes, document.size);
-    put_record(&records, flight, FCGI_STDOUT, http.bytes, http.size);
+    block records = {0};
+    put_record(&records, flight, FCGI_STDOUT, http->bytes, http->size);
     put_record(&records, flight, FCGI_STDOUT, "", 0);
     put_record(&records, flight, FCGI_END_REQUEST, &end, sizeof(end));
     bool sent = send(flight->fd, records.bytes, records.size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)records.size;
     (void)shutdown(flight->fd, SHUT_WR);
     return sent;
+}
+
+bool hob__flight_answer(const hob_flight *flight, int status, const char *detail) {
+    const char *id = id_of(flight->request);
+    block document = {0}, http = {0};
+    put_document(&document, status, detail, id);
+    put_head(&http, status, id, document.size);
+    if (flight->request->method != HOB_HEAD)
+        put(&http, document.bytes, document.size);
+    if (flight->fcgi_id == HOB_FLIGHT_CGI)
+        return write(flight->fd, http.bytes, http.size) == (ssize_t)http.size;
+    return send_records(flight, &http);
 }

@@ -8,9 +8,11 @@
 #include "base/arena.h"
 #include "http/request.h"
 
+#define HOB_FLIGHT_CGI 0 /* no request's in FastCGI: the answer is written as it is */
+
 typedef struct hob_flight {
-    int fd;               /* of a connection; 0: a spare one */
-    uint16_t fcgi_id;     /* the request's, in FastCGI */
+    int fd;               /* of a connection, or CGI's output; 0: a spare one */
+    uint16_t fcgi_id;     /* the request's, in FastCGI; HOB_FLIGHT_CGI */
     hob_request *request; /* NULL: none is in flight on this connection */
     const hob_arena *arena;
     struct hob_flight *next_spare;
@@ -26,7 +28,7 @@ void hob__flight_close(hob_flight *flight); /* before the connection is closed *
 const hob_flight *hob__flight_next(const hob_flight *previous); /* the requests in flight, from NULL to NULL */
 void hob__flight_hang_up_idle(void); /* so that the web server sends nothing more to this worker */
 /* Sends a whole problem document with the request's id and lets the web server know that the connection ends. false:
- * the socket did not take it. */
+ * it was not taken. */
 bool hob__flight_answer(const hob_flight *flight, int status, const char *detail);
 
 #endif

@@ -20,7 +20,8 @@ size_t hob__fcgi_connections(const hob_front *front); /* that are open */
 void hob__fcgi_close(hob_front *front);
 void hob__fcgi_free(hob_front *front); /* not while it is busy */
 
-/* One request from environ and stdin to stdout (RFC 3875). The exit status. */
+/* One request from environ and stdin to stdout (RFC 3875), which is closed behind the answer; a signal to end cancels
+ * it. The exit status. */
 int hob__cgi_run(hob_services *services);
 
 #endif

@@ -151,7 +151,7 @@ static int answer(hob_ctx *c, kept what) {
 
 static kept keepable(const hob_ctx *c, int status) {
     const hob_response *response = c->response;
-    if (status != response->status || hob__arena_failed(c->arena))
+    if (c->no_store || status != response->status || hob__arena_failed(c->arena))
         return (kept){0};
     if (status == 404 && c->config->cache_negative_ttl > 0)
         return (kept){response->problem_detail, true};
@@ -162,6 +162,7 @@ static int load_and_keep(hob_ctx *c, flight *f, const want *w, const hob_cache_l
     hob_cache *cache = c->services->cache;
     f->turn = hob__loop_turns(f->loop);
     f->loading = true;
+    c->no_store = false;
     int status = w->load(c, w->arg);
     kept what = keepable(c, status);
     if (!what.text.data)
@@ -235,6 +236,10 @@ int hob_cached_on(hob_ctx *c, hob_text key, const hob_text *entities, size_t cou
 
 int hob_cached(hob_ctx *c, hob_text key, int64_t ttl_s, hob_task_fn *load, void *arg) {
     return hob_cached_on(c, key, NULL, 0, ttl_s, load, arg);
+}
+
+void hob_no_store(hob_ctx *c) {
+    c->no_store = true;
 }
 
 hob_text hob_key(hob_ctx *c, const char *format, ...) {

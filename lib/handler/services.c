@@ -35,11 +35,21 @@ static bool open_cache(hob_services *services, hob_services_shared shared, char 
     return services->cache != NULL;
 }
 
+/* As in a URL: it is put before Location. */
+static bool mount_good(const char *mount) {
+    if (*mount != '/')
+        return false;
+    for (; *mount; mount++)
+        if (*mount <= ' ' || *mount > '~' || *mount == '?' || *mount == '#')
+            return false;
+    return true;
+}
+
 /* What the table of settings cannot say of a text. */
 static bool texts_good(const hob_config *config, char error[256]) {
     const char *bad = NULL;
-    if (config->mount && *config->mount != '/')
-        snprintf(error, 256, "HOB_MOUNT: must begin with '/', not be '%.100s'", config->mount);
+    if (config->mount && !mount_good(config->mount))
+        snprintf(error, 256, "HOB_MOUNT: must begin with '/' and be a URL's path, not '%.100s'", config->mount);
     else if (!hob__trusted_proxies_good(config->trusted_proxies, &bad))
         snprintf(error, 256, "HOB_TRUSTED_PROXIES: neither an address nor a CIDR block: '%.100s'", bad);
     else

@@ -28,6 +28,7 @@ struct hob_ctx {
     void *transaction; /* data/db's, inside hob_db_tx */
     /* Keys to delete when the request is over (handler/cached.c); on the request's ctx, not a branch's. */
     struct hob_forget *forgets;
+    bool no_store;   /* what the load under way answers is not kept (handler/cached.c) */
     hob_ctx *parent; /* of a branch; NULL for the request itself */
 };
 

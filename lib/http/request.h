@@ -47,7 +47,7 @@ typedef struct hob_request {
      * text when the path is not below the mount. */
     hob_text route_path;
     hob_text query;    /* raw, behind '?' */
-    hob_pair *headers; /* names in lower case with '-': "content-type" */
+    hob_pair *headers; /* names in lower case with '-': "content-type", each once */
     size_t header_count;
     hob_text body;
     hob_text content_type;               /* no text when absent or empty */
@@ -62,12 +62,12 @@ typedef struct hob_request {
     const struct hob_route_info *route; /* NULL until one is found (http/serve.c) */
 } hob_request;
 
-/* Indexes a CGI environment (RFC 3875; "NAME=value" strings, NULL-terminated, which must outlive the request) into
+/* Reads a CGI environment (RFC 3875; "NAME=value" strings, NULL-terminated, which must outlive the request) into
  * *request, whose memory is the arena's; every member is set. started and the body, with its faults, are filled in by
- * the front afterwards. HTTP_PROXY is dropped. Faults are left in request->fault. mount: HOB_MOUNT or NULL; a path not
- * below it keeps its whole path and finds no route, the mount itself is "/". */
-void hob__request_from_environment(hob_request *request, hob_arena *arena, char *const *environment, const char *mount);
-hob_text hob__request_header(const hob_request *request, hob_text name); /* any case; the first of its name */
+ * the front afterwards. Faults are left in request->fault. mount: HOB_MOUNT or NULL; a path not below it keeps its
+ * whole path and finds no route, the mount itself is "/". environment.c says what becomes of what web servers pass. */
+void hob__request_from_environment(hob_request *request, hob_arena *arena, char *const *strings, const char *mount);
+hob_text hob__request_header(const hob_request *request, hob_text name); /* any case; no text when absent */
 hob_text hob__mount(const char *mount); /* without the slash at its end; size 0 when there is none */
 
 /* Percent-decodes (RFC 3986, 2.1) into the arena; what needs no decoding is borrowed. false: bad encoding, NUL, invalid

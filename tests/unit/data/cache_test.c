@@ -384,6 +384,29 @@ static void more_fills_than_can_be_queued_are_dropped(void **state) {
     assert_int_equal(cache->counters.skipped, 100 + 20 - 15); /* 16 MiB, less the envelopes */
 }
 
+/* Else everybody would wait for fills that never come: a cold cache under load stood still for seconds. */
+static void a_fill_that_is_dropped_makes_way(void **state) {
+    (void)state;
+    enum { N = HOB_CACHE_QUEUE_JOBS + 200 };
+    static hob_cache_lease leases[N];
+    char key[16];
+    for (int i = 0; i < N; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(get_by(cache, key, &leases[i], NULL), HOB_CACHE_FILL);
+    }
+    for (int i = 0; i < N; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        hob__cache_fill(cache, hob_text_of(key), leases[i], HOB_TEXT("x"), TTL);
+    }
+    assert_int_equal(cache->counters.skipped, 200);
+    await_count(&cache->counters.fills, HOB_CACHE_QUEUE_JOBS);
+    turn_for(20 * HOB_MS);
+    assert_int_equal(get_by(cache, "k0", NULL, "x"), HOB_CACHE_HIT);
+    int64_t begin = hob__clock_ns();
+    assert_int_equal(get_by(cache, key, NULL, NULL), HOB_CACHE_FILL);
+    assert_true(hob__clock_ns() - begin < 60 * HOB_MS); /* somebody's placeholder costs 94 */
+}
+
 static void freeing_finishes_what_is_queued(void **state) {
     (void)state;
     hob_cache_lease lease;
@@ -491,6 +514,7 @@ int main(void) {
         TEST(tasks_go_while_they_wait_for_a_winner),
         TEST(a_claim_whose_claimer_went_is_given_up),
         TEST(more_fills_than_can_be_queued_are_dropped),
+        TEST(a_fill_that_is_dropped_makes_way),
         TEST(freeing_finishes_what_is_queued),
         TEST(freeing_from_a_task),
 #if COUNTS_ALLOCATIONS

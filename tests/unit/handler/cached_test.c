@@ -30,6 +30,11 @@ static int load_nothing(hob_ctx *c, void *arg) {
     return hob_not_found(c, "no \"thing\" %d", 7);
 }
 
+static int load_nothing_lasting(hob_ctx *c, void *arg) {
+    hob_no_store(c);
+    return load_nothing(c, arg);
+}
+
 static hob_text key_of(hob_ctx *c) {
     return hob_query_text(c, "key");
 }
@@ -40,6 +45,10 @@ static int get_value(hob_ctx *c) {
 
 static int get_nothing(hob_ctx *c) {
     return hob_cached(c, key_of(c), 0, load_nothing, NULL);
+}
+
+static int get_nothing_lasting(hob_ctx *c) {
+    return hob_cached(c, key_of(c), 0, load_nothing_lasting, NULL);
 }
 
 static int get_summary(hob_ctx *c) {
@@ -134,6 +143,7 @@ static int open_app(void **state) {
     hob_use(app, hob_request_id, hob_deadline);
     hob_get(app, "/value", get_value);
     hob_get(app, "/nothing", get_nothing);
+    hob_get(app, "/nothing-lasting", get_nothing_lasting);
     hob_get(app, "/list", get_summary);
     hob_get(app, "/too-many", get_too_many);
     hob_get(app, "/crowd", crowd);
@@ -222,6 +232,18 @@ static void an_absence_is_not_kept_when_told_so(void **state) {
     }
 }
 
+/* And what was kept under the key before is of no concern to it. */
+static void an_answer_is_not_kept_when_load_says_so(void **state) {
+    (void)state;
+    for (int i = 1; i <= 5; i++) {
+        assert_int_equal(ask("GET", "/nothing-lasting?key=a"), 404);
+        usleep(5000);
+        assert_int_equal(loads, i);
+    }
+    settle("/value?key=a");
+    assert_int_equal(ask("GET", "/nothing-lasting?key=a"), 200);
+}
+
 static void a_list_follows_its_entities(void **state) {
     (void)state;
     const char *entities[] = {"x", "y", "list"};
@@ -299,6 +321,7 @@ int main(void) {
         TEST(an_absence_is_a_new_404_each_time),
         cmocka_unit_test_setup_teardown(an_absence_is_not_kept_for_long, open_with_short_negative, close_app),
         cmocka_unit_test_setup_teardown(an_absence_is_not_kept_when_told_so, open_without_negative, close_app),
+        TEST(an_answer_is_not_kept_when_load_says_so),
         TEST(a_list_follows_its_entities),
         TEST(those_of_one_turn_share_a_load),
         TEST(latecomers_share_the_next_load),
