@@ -109,7 +109,8 @@ hob_middleware hob_deadline;   /* HOB_REQUEST_TIMEOUT: what waits beyond it answ
 
 /* Ready-made handlers for probes. */
 hob_handler hob_livez;  /* 200 while the worker turns */
-hob_handler hob_readyz; /* 200 while the database is up and the worker is not draining, else 503; no round trip */
+/* 200 while the database is up and the worker is not draining, else 503; no round trip, but by CGI, which connects */
+hob_handler hob_readyz;
 
 /* ---- The request ---- */
 
@@ -117,7 +118,7 @@ hob_text hob_method(const hob_ctx *c);
 hob_text hob_path(const hob_ctx *c);                      /* decoded once, below HOB_MOUNT */
 hob_text hob_id(const hob_ctx *c);                        /* the request id */
 hob_text hob_client(const hob_ctx *c);                    /* the client's address */
-hob_text hob_header(const hob_ctx *c, const char *name);  /* any case; no text when absent (RFC 9110, 5.1) */
+hob_text hob_header(const hob_ctx *c, const char *name);  /* any case; several of a name joined by ", " (RFC 9110, 5.3) */
 hob_text hob_body(const hob_ctx *c);                      /* the bytes as they came */
 int64_t hob_path_int(const hob_ctx *c, const char *name); /* of {name:int}; 0 when the route has none */
 hob_text hob_path_text(const hob_ctx *c, const char *name);

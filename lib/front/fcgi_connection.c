@@ -1,6 +1,7 @@
 /* The bytes of a connection: reading through the filter, writing, and waiting for the peer. */
 #include <errno.h>
 #include <fastcgi.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -159,11 +160,35 @@ static ssize_t port_read(hob_port *port, int fd, void *buffer, size_t size) {
     }
 }
 
+static bool send_answer(hob_connection *k, const void *bytes, size_t size) {
+    hob__flight_end(k->flight);
+    return send_to_peer(k, bytes, size);
+}
+
+void hob__connection_hold(hob_connection *k, size_t size) {
+    hob_exchange *x = k->exchange;
+    x->held = hob__arena_alloc(x->task.arena, size);
+    x->held_room = x->held ? size : 0;
+}
+
+void hob__connection_let_go(hob_connection *k) {
+    hob_exchange *x = k->exchange;
+    size_t size = x->held_size;
+    x->held_size = x->held_room = 0;
+    if (size > 0)
+        (void)send_answer(k, x->held, size);
+}
+
 static ssize_t port_write(hob_port *port, int fd, const void *buffer, size_t size) {
     (void)fd;
-    hob_connection *k = exchange_of(port)->connection;
-    hob__flight_end(k->flight);
-    if (send_to_peer(k, buffer, size))
+    hob_exchange *x = exchange_of(port);
+    if (size <= x->held_room - x->held_size) {
+        memcpy(x->held + x->held_size, buffer, size);
+        x->held_size += size;
+        return (ssize_t)size;
+    }
+    hob__connection_let_go(x->connection);
+    if (send_answer(x->connection, buffer, size))
         return (ssize_t)size;
     errno = EPIPE;
     return -1;

@@ -6,6 +6,10 @@
 #include "front/fcgi_private.h"
 
 #define LONG_AGO (5 * HOB_MS)
+#define RECORD 8184           /* bytes of an answer that libfcgi sends at once, */
+#define RECORD_MORE 16        /* what it adds to them, */
+#define END_MORE 64           /* and in the end */
+#define HELD_MOST (64 * 1024) /* of an answer; copying more would cost more than sending it bit by bit */
 
 typedef struct stdin_source {
     hob_body_source source;
@@ -63,6 +67,12 @@ static bool abandoned(const hob_exchange *x) {
     return has_waited && poll(&peer, 1, 0) > 0 && (peer.revents & (POLLHUP | POLLERR));
 }
 
+/* An answer of several records leaves with one write: each would wake the web server. */
+static void hold(hob_exchange *x, size_t size) {
+    if (size > RECORD - END_MORE && size <= HELD_MOST)
+        hob__connection_hold(x->connection, size + (size / RECORD + 1) * RECORD_MORE + END_MORE);
+}
+
 static void answer(hob_exchange *x) {
     hob_services *services = x->connection->front->services;
     if (x->connection->hangup)
@@ -70,9 +80,11 @@ static void answer(hob_exchange *x) {
     hob__services_serve(services, &x->task, &x->request, &x->response);
     x->task.deadline = HOB_FOREVER;
     x->io_deadline = hob__time_after(hob__clock_ns(), services->config->write_timeout);
-    put(x, hob__response_head(&x->response, x->task.arena));
-    if (hob__response_has_body(&x->response, x->request.method))
-        put(x, x->response.body);
+    hob_text head = hob__response_head(&x->response, x->task.arena);
+    hob_text body = hob__response_has_body(&x->response, x->request.method) ? x->response.body : (hob_text){0};
+    hold(x, head.size + body.size);
+    put(x, head);
+    put(x, body);
 }
 
 /* Sends what is buffered with the end of the request. Whether the connection is kept. */
@@ -80,6 +92,7 @@ static bool finish(hob_exchange *x) {
     hob_connection *k = x->connection;
     (void)FCGX_FClose(x->fcgi.err);
     (void)FCGX_FClose(x->fcgi.out);
+    hob__connection_let_go(k);
     bool drained = hob__records_drained(&k->records);
     hob__records_next(&k->records);
     if (!drained && !x->write_failed)

@@ -52,6 +52,8 @@ struct hob_exchange {
     bool idle;      /* nothing of a request had come: not a failure */
     bool timed_out; /* waiting for the peer */
     bool write_failed;
+    char *held; /* what libfcgi has written of an answer that leaves in one piece; in the arena */
+    size_t held_size, held_room;
 };
 
 struct hob_front {
@@ -83,6 +85,9 @@ void hob__connection_serve(hob_connection *k); /* now, or as soon as there is me
 #define HOB_CONNECTION_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
 void hob__connection_event(hob_watch *watch, uint32_t events);
 hob_port hob__connection_port(void);
+/* From now on what libfcgi writes is held, up to size bytes, until it is let go. Without memory it is not. */
+void hob__connection_hold(hob_connection *k, size_t size);
+void hob__connection_let_go(hob_connection *k);
 void hob__connection_linger(hob_connection *k);
 
 /* fcgi_exchange.c */
