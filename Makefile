@@ -27,6 +27,10 @@ ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all \
 	$(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 ALL_LDFLAGS += -fsanitize=address,undefined
 endif
+# What tells valgrind's memcheck about arenas and fibers costs a third of an arena's time: only with VALGRIND=1.
+ifndef VALGRIND
+ALL_CFLAGS += -DNVALGRIND
+endif
 ifdef FUZZ
 ALL_CFLAGS += -fsanitize=fuzzer-no-link
 endif
@@ -50,6 +54,8 @@ fuzz_programs := $(call program,$(sort $(wildcard tests/fuzz/*.c)))
 fault := $(BUILD)/tests/fault/support
 fault_programs := $(addprefix $(fault)/,history naive_set_after_read naive_cas_alone naive_join items_load roll_load)
 fault_objects := $(call object,$(wildcard tests/fault/support/*.c))
+micro := $(BUILD)/tests/bench/micro/micro
+micro_objects := $(call object,$(wildcard tests/bench/micro/*.c))
 FAULT_SECONDS := 60
 FUZZ_SECONDS := 60
 all_sources := $(sort $(shell find lib app tests -name '*.[ch]'))
@@ -62,9 +68,10 @@ packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 
 packages_test := $(packages_run) multiwatch pgbouncer apache2-bin libapache2-mod-fcgid lighttpd caddy h2o haproxy libfcgi-bin nghttp2-client openssl \
 	libcmocka-dev python3-pytest python3-psycopg2
 packages_bench := $(packages_run) wrk
+packages_micro := $(packages_build) valgrind python3 python3-pytest
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test bench test-unit test-integration test-fault fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration test-fault test-instructions bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -103,6 +110,16 @@ bench: ## measure with wrk behind nginx (SECONDS_EACH, WORKERS)
 	@$(MAKE) build
 	@$(PYTHON) -B tests/bench/wrk.py
 
+bench-micro: ## time, allocations and instructions of small operations, beside limits and baseline (UPDATE=1 writes it)
+	@conf/dev/deps.sh $(packages_micro)
+	@$(MAKE) $(micro)
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/micro/check.py $(if $(UPDATE),--update)
+
+test-instructions: ## compare instructions and allocations of small operations with the baseline
+	@conf/dev/deps.sh $(packages_micro)
+	@$(MAKE) $(micro)
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -rs -p no:cacheprovider tests/bench/micro
+
 lint: ## check format, code and the rules of the house
 	@conf/dev/deps.sh $(packages_lint)
 	@$(MAKE) lint-format lint-tidy lint-house
@@ -129,7 +146,7 @@ readme: build ## write the table of settings into README.md and conf/hob.env
 		-e 's/^| `\(.*\)` | \(.*\) | \(.*\) |$$/\n# \3\n#\1=\2/p' >>conf/hob.env
 
 deps: ## install all that the targets above may miss (Debian)
-	@conf/dev/deps.sh $(sort $(packages_test) $(packages_bench) $(packages_lint))
+	@conf/dev/deps.sh $(sort $(packages_test) $(packages_bench) $(packages_micro) $(packages_lint))
 
 clean: ## remove what was built
 	rm -rf build
@@ -171,6 +188,10 @@ $(BUILD)/tests/%.so: tests/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(filter-out -fsanitize%,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
 
+$(micro): $(micro_objects) $(app_without_main) $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIBRARIES)
@@ -188,4 +209,4 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.c.o $(app_without_main) $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES) -lcmocka
 
--include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)) $(fault_objects))
+-include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)) $(fault_objects) $(micro_objects))

@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <json-c/json.h>
 
@@ -56,7 +57,9 @@ typedef struct hob_text {
 #define HOB_ARG(text) (int)(text).size, (text).data
 
 hob_text hob_text_of(const char *terminated); /* borrows; NULL gives no text */
-bool hob_text_equal(hob_text a, hob_text b);
+static inline bool hob_text_equal(hob_text a, hob_text b) {
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
 
 /* ---- Memory of the request ---- */
 
@@ -108,18 +111,19 @@ hob_middleware hob_recover;    /* a handler that answered nothing, or nonsense, 
 hob_middleware hob_deadline;   /* HOB_REQUEST_TIMEOUT: what waits beyond it answers 504 */
 
 /* Ready-made handlers for probes. */
-hob_handler hob_livez;  /* 200 while the worker turns */
+hob_handler hob_livez; /* 200 while the worker turns */
 /* 200 while the database is up and the worker is not draining, else 503; no round trip, but by CGI, which connects */
 hob_handler hob_readyz;
 
 /* ---- The request ---- */
 
 hob_text hob_method(const hob_ctx *c);
-hob_text hob_path(const hob_ctx *c);                      /* decoded once, below HOB_MOUNT */
-hob_text hob_id(const hob_ctx *c);                        /* the request id */
-hob_text hob_client(const hob_ctx *c);                    /* the client's address */
-hob_text hob_header(const hob_ctx *c, const char *name);  /* any case; several of a name joined by ", " (RFC 9110, 5.3) */
-hob_text hob_body(const hob_ctx *c);                      /* the bytes as they came */
+hob_text hob_path(const hob_ctx *c);   /* decoded once, below HOB_MOUNT */
+hob_text hob_id(const hob_ctx *c);     /* the request id */
+hob_text hob_client(const hob_ctx *c); /* the client's address */
+hob_text hob_header(const hob_ctx *c,
+                    const char *name); /* any case; several of a name joined by ", " (RFC 9110, 5.3) */
+hob_text hob_body(const hob_ctx *c);   /* the bytes as they came */
 int64_t hob_path_int(const hob_ctx *c, const char *name); /* of {name:int}; 0 when the route has none */
 hob_text hob_path_text(const hob_ctx *c, const char *name);
 hob_text hob_query_text(const hob_ctx *c, const char *name); /* decoded; the first of its name; no text when absent */

@@ -1,9 +1,13 @@
 #include "base/clock.h"
 
+#include <string.h>
 #include <time.h>
 
+#include "base/text.h"
+
 #define US_A_SECOND INT64_C(1000000)
-#define SECONDS_A_DAY INT64_C(86400)
+#define US_A_DAY (86400 * US_A_SECOND)
+#define DAYS_TO_1970 INT64_C(719468)     /* from 0000-03-01 */
 #define YEAR_1 INT64_C(-62135596800)     /* 0001-01-01T00:00:00Z */
 #define YEAR_10000 INT64_C(253402300800) /* 10000-01-01T00:00:00Z */
 
@@ -20,61 +24,61 @@ int64_t hob__clock_wall_us(void) {
 }
 
 typedef struct date {
-    uint32_t year, month, day;
+    uint32_t century, year_of_century, month, day; /* the year is 100 * century + year_of_century */
 } date;
 
-/* The Gregorian calendar for days counted from 0000-03-01: with years that begin in March the leap day comes last. */
+/* The Gregorian calendar for days counted from 0000-03-01: with years that begin in March the leap day comes last.
+ * Divisions by 1461 / 4 and 153 / 5 days as multiplications (Neri and Schneider, Euclidean affine functions, 2023). */
 static date date_of(uint32_t days) {
-    uint32_t cycle = days / 146097; /* 400 years */
-    uint32_t day_of_cycle = days % 146097;
-    uint32_t year_of_cycle = (day_of_cycle - day_of_cycle / 1460 + day_of_cycle / 36524 - day_of_cycle / 146096) / 365;
-    uint32_t day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    uint32_t months_since_march = (5 * day_of_year + 2) / 153;
-    bool next_year = months_since_march >= 10;
+    uint32_t centuries = 4 * days + 3; /* in units of a quarter day */
+    uint32_t days_of_century = centuries % 146097 / 4;
+    uint64_t years = UINT64_C(2939745) * (4 * days_of_century + 3);
+    uint32_t day_of_year = (uint32_t)years / 2939745 / 4;
+    uint32_t months = 2141 * day_of_year + 197913;
+    bool next_year = day_of_year >= 306; /* January and February */
+    date date = {centuries / 146097, (uint32_t)(years >> 32), months >> 16, (months & 0xffff) / 2141 + 1};
 
-    return (date){
-        .year = 400 * cycle + year_of_cycle + (next_year ? 1 : 0),
-        .month = next_year ? months_since_march - 9 : months_since_march + 3,
-        .day = day_of_year - (153 * months_since_march + 2) / 5 + 1,
-    };
+    if (!next_year)
+        return date;
+    date.month -= 12;
+    if (++date.year_of_century == 100) {
+        date.year_of_century = 0;
+        date.century++;
+    }
+    return date;
 }
 
-/* Two digits and what stands behind them; where to go on. */
-static char *put_pair(char *at, uint32_t value, char behind) {
-    at[0] = (char)('0' + value / 10);
-    at[1] = (char)('0' + value % 10);
-    at[2] = behind;
-    return at + 3;
+static char *put_pair(char *at, uint32_t value) {
+    memcpy(at, hob__digit_pairs + 2 * value, 2);
+    return at + 2;
 }
 
-/* The same without. */
-static char *put_two(char *at, uint32_t value) {
-    return put_pair(at, value, '\0') - 1;
+static char *put_part(char *at, uint32_t value, char behind) {
+    at = put_pair(at, value);
+    *at++ = behind;
+    return at;
 }
 
 size_t hob__time_format(int64_t us_since_1970, char out[HOB_TIME_SIZE]) {
-    int64_t seconds = us_since_1970 / US_A_SECOND, us = us_since_1970 % US_A_SECOND;
-    if (us < 0) {
-        us += US_A_SECOND;
-        seconds--;
-    }
     out[0] = '\0';
-    if (seconds < YEAR_1 || seconds >= YEAR_10000)
+    if (us_since_1970 < YEAR_1 * US_A_SECOND || us_since_1970 >= YEAR_10000 * US_A_SECOND)
         return 0;
 
-    int64_t since_march = seconds + 719468 * SECONDS_A_DAY; /* 0000-03-01, so never negative */
-    uint32_t second = (uint32_t)(since_march % SECONDS_A_DAY), fraction = (uint32_t)us;
-    date date = date_of((uint32_t)(since_march / SECONDS_A_DAY));
-    char *at = put_two(out, date.year / 100);
-    at = put_pair(at, date.year % 100, '-');
-    at = put_pair(at, date.month, '-');
-    at = put_pair(at, date.day, 'T');
-    at = put_pair(at, second / 3600, ':');
-    at = put_pair(at, second / 60 % 60, ':');
-    at = put_pair(at, second % 60, '.');
-    at = put_two(at, fraction / 10000);
-    at = put_two(at, fraction / 100 % 100);
-    at = put_pair(at, fraction % 100, 'Z');
+    uint64_t since_march = (uint64_t)(us_since_1970 + DAYS_TO_1970 * US_A_DAY);
+    uint64_t us_of_day = since_march % US_A_DAY;
+    uint32_t second = (uint32_t)(us_of_day / US_A_SECOND), us = (uint32_t)(us_of_day % US_A_SECOND);
+    date date = date_of((uint32_t)(since_march / US_A_DAY));
+
+    char *at = put_pair(out, date.century);
+    at = put_part(at, date.year_of_century, '-');
+    at = put_part(at, date.month, '-');
+    at = put_part(at, date.day, 'T');
+    at = put_part(at, second / 3600, ':');
+    at = put_part(at, second / 60 % 60, ':');
+    at = put_part(at, second % 60, '.');
+    at = put_pair(at, us / 10000);
+    at = put_pair(at, us / 100 % 100);
+    at = put_part(at, us % 100, 'Z');
     *at = '\0';
     return (size_t)(at - out);
 }

@@ -2,12 +2,13 @@
 
 #include <string.h>
 
+const char hob__digit_pairs[200] = /* without a NUL */
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+    "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+    "9899";
+
 hob_text hob_text_of(const char *terminated) {
     return (hob_text){terminated, terminated ? strlen(terminated) : 0};
-}
-
-bool hob_text_equal(hob_text a, hob_text b) {
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
 static unsigned char lower(char c) {
@@ -22,10 +23,6 @@ bool hob__text_equal_nocase(hob_text a, hob_text b) {
         if (lower(a.data[i]) != lower(b.data[i]))
             return false;
     return true;
-}
-
-bool hob__text_starts(hob_text text, hob_text prefix) {
-    return text.size >= prefix.size && hob_text_equal((hob_text){text.data, prefix.size}, prefix);
 }
 
 static bool is_space(char c) {

@@ -5,7 +5,11 @@
 #include "hob.h"
 
 bool hob__text_equal_nocase(hob_text a, hob_text b); /* ASCII case */
-bool hob__text_starts(hob_text text, hob_text prefix);
+static inline bool hob__text_starts(hob_text text, hob_text prefix) {
+    return text.size >= prefix.size && (prefix.size == 0 || memcmp(text.data, prefix.data, prefix.size) == 0);
+}
+extern const char hob__digit_pairs[200]; /* "000102...99" */
+
 hob_text hob__text_trim(hob_text text); /* ASCII white space */
 /* Takes what stands before the first separator off *rest (and the separator), the whole rest when there is none.
  * false once *rest has no text (data NULL); "a," gives "a", then "". */

@@ -17,6 +17,21 @@ static inline bool hob__put(struct printbuf *out, const char *bytes, size_t size
     return true;
 }
 
+#define HOB_SPARE_ROOM 32 /* behind what was asked for: a copy of a fixed size may run over */
+
+/* At least size more bytes, and the spare ones, at out's end; NULL when memory ran out. What is written there is out's,
+ * without a NUL, once hob__wrote says where it ends. */
+char *hob__more_room(struct printbuf *out, size_t size);
+static inline char *hob__room(struct printbuf *out, size_t size) {
+    if ((size_t)(out->size - out->bpos) <= size + HOB_SPARE_ROOM)
+        return hob__more_room(out, size);
+    return out->buf + out->bpos;
+}
+static inline bool hob__wrote(struct printbuf *out, const char *end) {
+    out->bpos = (int)(end - out->buf);
+    return true;
+}
+
 bool hob__put_null(struct printbuf *out);
 bool hob__put_string(struct printbuf *out, hob_text text); /* with its quotes */
 bool hob__put_int(struct printbuf *out, int64_t value);

@@ -149,22 +149,30 @@ typedef struct rows_node {
 } rows_node;
 
 static bool put_field(struct printbuf *out, const rows_node *node, const column *column, int row) {
-    if (!column->write || PQgetisnull(node->result, row, column->number))
+    hob_text value = column->write ? value_at(node->result, row, column->number) : (hob_text){0};
+    if (value.size == 0 && (!column->write || PQgetisnull(node->result, row, column->number)))
         return hob__put_null(out);
-    hob_text value = value_at(node->result, row, column->number);
     return column->write(out, value.data, value.size);
 }
 
+/* The comma before the first key becomes the opening brace. */
 static bool put_key(struct printbuf *out, hob_text key, bool first) {
-    return hob__put(out, key.data + first, key.size - first);
+    char *to = hob__room(out, key.size);
+    if (!to)
+        return false;
+    if (key.size <= HOB_SPARE_ROOM)
+        memcpy(to, key.data, HOB_SPARE_ROOM); /* of a fixed size: no call */
+    else
+        memcpy(to, key.data, key.size);
+    if (first)
+        *to = '{';
+    return hob__wrote(out, to + key.size);
 }
 
 /* Without the closing brace. *first: only the opening one has been written. members: NULL when there are none. */
 static bool put_fields(struct printbuf *out, const rows_node *node, int row, json_object *members, bool *first) {
     bool may_replace = members && json_object_object_length(members) > 0;
     *first = true;
-    if (!hob__put(out, "{", 1))
-        return false;
     for (size_t i = 0; i < node->column_count; i++) {
         const column *column = &node->columns[i];
         if (may_replace && json_object_object_get_ex(members, column->name, NULL))
@@ -173,7 +181,7 @@ static bool put_fields(struct printbuf *out, const rows_node *node, int row, jso
             return false;
         *first = false;
     }
-    return true;
+    return !*first || hob__put(out, "{", 1);
 }
 
 /* A member is first written to a buffer of its own: json-c has no public way to write a node into another's. */
@@ -206,9 +214,9 @@ static int write_array(struct json_object *array, struct printbuf *out, int leve
     if (!hob__put(out, "[", 1))
         return -1;
     for (int i = 0; i < node->count; i++)
-        if (!hob__put(out, ",", i > 0) || !put_fields(out, node, node->first + i, NULL, &first) ||
-            !hob__put(out, "}", 1))
+        if (!put_fields(out, node, node->first + i, NULL, &first) || !hob__put(out, "},", 2))
             return -1;
+    out->bpos -= node->count > 0; /* the last comma */
     return hob__put(out, "]", 1) ? 0 : -1;
 }
 
@@ -219,8 +227,8 @@ static bool is_written(const hob_field *field) {
 /* ,"name": */
 static hob_text ready_key(hob_arena *arena, const char *name) {
     hob_text text = hob_text_of(name);
-    size_t size = 6 * text.size + 8; /* every byte escaped; hob__put never has to grow it */
-    struct printbuf key = {.buf = hob__arena_alloc(arena, size), .size = (int)size};
+    size_t size = 6 * text.size + 8 + 2 * HOB_SPARE_ROOM; /* every byte escaped; it never has to grow */
+    struct printbuf key = {.buf = hob__arena_calloc(arena, 1, size), .size = (int)size};
     if (!key.buf || !hob__put(&key, ",", 1) || !hob__put_string(&key, text) || !hob__put(&key, ":", 1))
         return (hob_text){NULL, 0};
     return (hob_text){key.buf, (size_t)key.bpos};

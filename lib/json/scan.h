@@ -22,6 +22,22 @@ static inline uint64_t hob__load_eight(const char *at) {
     return eight;
 }
 
+typedef unsigned char hob__sixteen __attribute__((vector_size(16)));
+
+static inline hob__sixteen hob__load_sixteen(const char *at) {
+    hob__sixteen sixteen;
+    memcpy(&sixteen, at, sizeof sixteen);
+    return sixteen;
+}
+
+/* As hob__json_special, of sixteen bytes at once. */
+static inline bool hob__json_special_in(hob__sixteen bytes) {
+    uint64_t halves[2];
+    hob__sixteen special = (hob__sixteen)((bytes < 0x20) | (bytes == '"') | (bytes == '\\'));
+    memcpy(halves, &special, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+}
+
 static inline bool hob__json_plain(unsigned char c) {
     return c >= 0x20 && c != '"' && c != '\\';
 }

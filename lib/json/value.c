@@ -1,5 +1,6 @@
 #include "json/value.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -9,6 +10,10 @@
 /* Big-endian, signed, of up to eight bytes. */
 static int64_t load(const char *value, size_t size) {
     uint64_t bits = 0;
+    if (size == sizeof bits) { /* the usual one */
+        memcpy(&bits, value, sizeof bits);
+        return (int64_t)be64toh(bits);
+    }
     if (size == 0 || size > sizeof bits)
         return 0;
     for (size_t i = 0; i < size; i++)
