@@ -232,6 +232,16 @@ static void put_fixed(block *block, const hob_response *response) {
     put_line(block, HOB_TEXT("Content-Length"), hob_text_of(value));
 }
 
+/* HAProxy 2.6 makes 302 of every answer whose Location follows its Status. */
+static const hob_pair *put_location(block *block, const hob_response *response) {
+    const hob_pair *location = find_header(response, HOB_TEXT("Location"));
+    size_t rest = FIXED_LINES + response->content_type.size;
+    if (location == NULL || line_size(location->name, location->value) + rest > block->room)
+        return NULL;
+    put_line(block, location->name, location->value);
+    return location;
+}
+
 hob_text hob__response_head(hob_response *response, hob_arena *arena) {
     block block = {.room = head_room(response)};
     block.bytes = hob__arena_alloc(arena, block.room);
@@ -240,9 +250,11 @@ hob_text hob__response_head(hob_response *response, hob_arena *arena) {
         block.bytes = response->spare_head;
         block.room = sizeof response->spare_head;
     }
+    const hob_pair *location = put_location(&block, response);
     put_fixed(&block, response);
     for (size_t i = 0; i < response->header_count; i++)
-        put_line(&block, response->headers[i].name, response->headers[i].value);
+        if (&response->headers[i] != location)
+            put_line(&block, response->headers[i].name, response->headers[i].value);
     put(&block, HOB_TEXT("\r\n"));
     return (hob_text){block.bytes, block.size};
 }

@@ -6,9 +6,10 @@ import urllib.parse
 import pytest
 from conftest import BINARY, SUPPORT, Client, with_overrides
 
-from . import nginx
+from . import apache, caddy, h2o, haproxy, nginx
 
-SERVERS = [nginx.Nginx, nginx.NginxPerWorker]
+SERVERS = [nginx.Nginx, nginx.NginxPerWorker, apache.ApacheProxyFcgi, apache.ApacheProxyFcgiReuse, apache.ApacheFcgid,
+           apache.ApacheCgid, caddy.Caddy, h2o.H2o, h2o.H2oSpawn, haproxy.HAProxy]
 MOUNT = "/shop"
 URL = urllib.parse.urlsplit(os.environ.get("HOB_SUITE_URL", ""))
 

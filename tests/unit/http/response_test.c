@@ -30,8 +30,17 @@ static void writes_a_head(void **state) {
     response.content_type = HOB_TEXT("application/json");
     response.body = HOB_TEXT("{}");
     assert_true(hob__response_set(&response, arena, HOB_TEXT("Location"), HOB_TEXT("/a")));
-    assert_text(hob__response_head(&response, arena), "Status: 201 Created\r\nContent-Type: application/json\r\n"
-                                                      "Content-Length: 2\r\nLocation: /a\r\n\r\n");
+    assert_text(hob__response_head(&response, arena), "Location: /a\r\nStatus: 201 Created\r\n"
+                                                      "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n");
+}
+
+static void a_location_leaves_room_for_the_status(void **state) {
+    (void)state;
+    char large[HOB_HEADER_BLOCK_MAX];
+    memset(large, 'x', sizeof large);
+    response.status = 201;
+    assert_true(hob__response_set(&response, arena, HOB_TEXT("Location"), (hob_text){large, sizeof large - 20}));
+    assert_text(hob__response_head(&response, arena), "Status: 201 Created\r\nContent-Length: 0\r\n\r\n");
 }
 
 static void a_status_without_content_says_no_length(void **state) {
@@ -194,6 +203,7 @@ static void a_503_for_want_of_memory_may_have_no_id(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(writes_a_head),
+        TEST(a_location_leaves_room_for_the_status),
         TEST(a_status_without_content_says_no_length),
         TEST(a_head_tells_the_length_of_what_get_would_bring),
         TEST(an_unknown_status_has_no_phrase),
