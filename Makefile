@@ -65,8 +65,9 @@ ifneq ($(findstring clang,$(CC)),)
 packages_build += clang $(if $(SAN),libclang-rt-14-dev)
 endif
 packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
-packages_test := $(packages_run) multiwatch pgbouncer apache2-bin libapache2-mod-fcgid lighttpd caddy h2o haproxy libfcgi-bin nghttp2-client openssl \
-	libcmocka-dev python3-pytest python3-psycopg2
+packages_servers := apache2-bin libapache2-mod-fcgid lighttpd lighttpd-mod-openssl lighttpd-mod-deflate \
+	lighttpd-modules-lua caddy h2o haproxy libfcgi-bin nghttp2-client openssl
+packages_test := $(packages_run) $(packages_servers) multiwatch pgbouncer libcmocka-dev python3-pytest python3-psycopg2
 packages_bench := $(packages_run) wrk
 packages_micro := $(packages_build) valgrind python3 python3-pytest
 packages_lint := $(packages_build) clang-format clang-tidy python3

@@ -21,7 +21,7 @@ import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = {"postgres", "memcached", "nginx", "users-api"}
+PROGRAMS = {"postgres", "memcached", "nginx", "lighttpd", "users-api"}
 SOCKET_PATH_MAX = 107  # sun_path of unix(7), without its NUL
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,9 +43,17 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
+ports_given = set()
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """Of 127.0.0.1; none twice, since who got one may not have opened it yet."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        if port not in ports_given:
+            ports_given.add(port)
+            return port
 
 
 def accepts(family, address):

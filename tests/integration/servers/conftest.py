@@ -6,10 +6,11 @@ import urllib.parse
 import pytest
 from conftest import BINARY, SUPPORT, Client, with_overrides
 
-from . import apache, caddy, h2o, haproxy, nginx
+from . import apache, caddy, h2o, haproxy, lighttpd, nginx
 
 SERVERS = [nginx.Nginx, nginx.NginxPerWorker, apache.ApacheProxyFcgi, apache.ApacheProxyFcgiReuse, apache.ApacheFcgid,
-           apache.ApacheCgid, caddy.Caddy, h2o.H2o, h2o.H2oSpawn, haproxy.HAProxy]
+           apache.ApacheCgid, lighttpd.Lighttpd, lighttpd.LighttpdSpawn, lighttpd.LighttpdCgi, lighttpd.LighttpdCgiFcgi,
+           caddy.Caddy, h2o.H2o, h2o.H2oSpawn, haproxy.HAProxy]
 MOUNT = "/shop"
 URL = urllib.parse.urlsplit(os.environ.get("HOB_SUITE_URL", ""))
 
