@@ -13,7 +13,21 @@ local function request_id()
     return string.format("%08x%08x%08x%08x", word(), word(), word(), word())
 end
 
+-- To a worker `A_b` and `A-B` are one header; nginx drops the first, too.
+local function drop_ambiguous_headers()
+    local names = {}
+    for name in pairs(r.req_header) do
+        if name:find("_", 1, true) then
+            table.insert(names, name)
+        end
+    end
+    for _, name in ipairs(names) do
+        r.req_header[name] = ""
+    end
+end
+
 if status == 0 then
+    drop_ambiguous_headers()
     r.req_header["X-Request-ID"] = request_id()
     return 0
 end

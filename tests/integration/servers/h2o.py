@@ -16,7 +16,8 @@ OUTSIDE = '      "/":\n        mruby.handler-file: {}/hob-not-found.rb\n'
 
 class H2o(Server):
     kind, http2 = "h2o, fastcgi.connect", True
-    prevents = {"NUL": "h2o decodes %00 for PATH_INFO, and a worker refuses parameters that hold NUL: h2o answers 503"}
+    prevents = {"NUL": "h2o decodes %00 for PATH_INFO, and a worker refuses parameters that hold NUL: h2o answers 503",
+                "underscore": "h2o passes names with '_' as those with '-'"}
     how = "users-api-connect.conf"
 
     def configure(self):

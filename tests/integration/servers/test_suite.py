@@ -238,6 +238,12 @@ def test_a_header_sent_twice(mirror):
         assert b"x-many=one, two\nx-empty=\n" in response.read()
 
 
+def test_a_name_with_an_underscore_is_not_taken_for_another(mirror, unless_prevented):
+    """Both are HTTP_X_MANY to the worker (RFC 3875, 4.1.18), and so X_Forwarded_For would be believed."""
+    unless_prevented(mirror, "underscore")
+    assert seen(mirror.client.get("/seen/x", headers={"X_Many": "one"}))["x-many"] == ""
+
+
 # ---- Connections ----
 
 
