@@ -68,11 +68,12 @@ packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 
 packages_servers := apache2-bin libapache2-mod-fcgid lighttpd lighttpd-mod-openssl lighttpd-mod-deflate \
 	lighttpd-modules-lua caddy h2o haproxy libfcgi-bin nghttp2-client openssl
 packages_test := $(packages_run) $(packages_servers) multiwatch pgbouncer libcmocka-dev python3-pytest python3-psycopg2
-packages_bench := $(packages_run) wrk
+packages_compose := docker.io docker-compose debootstrap python3 python3-pytest python3-psycopg2
+packages_bench := $(packages_run) wrk gnuplot-nox php-fpm php-pgsql php-memcached
 packages_micro := $(packages_build) valgrind python3 python3-pytest
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test bench test-unit test-integration test-fault test-instructions bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration test-fault test-instructions test-compose bench-check bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -106,10 +107,21 @@ fuzz-run: $(fuzz_programs)
 		$$program -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=tests/fuzz/ $$program.corpus || exit 1; \
 	done
 
-bench: ## measure with wrk behind nginx (SECONDS_EACH, WORKERS)
+test-compose: ## docker-compose.yml: the suite through it, scaling and faults under load
+	@conf/dev/deps.sh $(packages_compose)
+	@$(PYTHON) -B -m pytest -q -p no:cacheprovider tests/compose
+
+bench: ## measure against Go, php-fpm and the ceilings, into tests/bench/results (QUICK=1: Go only, two minutes)
 	@conf/dev/deps.sh $(packages_bench)
 	@$(MAKE) build
-	@$(PYTHON) -B tests/bench/wrk.py
+	@tests/bench/tools.sh $(BUILD)/bench $(if $(QUICK),,vegeta k6)
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(if $(QUICK),--quick,--results tests/bench/results) $(BENCH)
+
+bench-check: ## see whether the benchmark sees 20 us more of work in every request
+	@conf/dev/deps.sh $(packages_bench)
+	@$(MAKE) build $(BUILD)/tests/bench/support/slow
+	@tests/bench/tools.sh $(BUILD)/bench
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/check.py --seconds 2
 
 bench-micro: ## time, allocations and instructions of small operations, beside limits and baseline (UPDATE=1 writes it)
 	@conf/dev/deps.sh $(packages_micro)
@@ -147,7 +159,7 @@ readme: build ## write the table of settings into README.md and conf/hob.env
 		-e 's/^| `\(.*\)` | \(.*\) | \(.*\) |$$/\n# \3\n#\1=\2/p' >>conf/hob.env
 
 deps: ## install all that the targets above may miss (Debian)
-	@conf/dev/deps.sh $(sort $(packages_test) $(packages_bench) $(packages_micro) $(packages_lint))
+	@conf/dev/deps.sh $(sort $(packages_test) $(packages_compose) $(packages_bench) $(packages_micro) $(packages_lint))
 
 clean: ## remove what was built
 	rm -rf build
@@ -193,6 +205,10 @@ $(micro): $(micro_objects) $(app_without_main) $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
 
+$(BUILD)/tests/bench/support/%: $(BUILD)/tests/bench/support/%.c.o $(app_without_main) $(BUILD)/libhob.a
+	@echo "link $@"
+	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES)
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(LIBRARIES)
@@ -210,4 +226,4 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.c.o $(app_without_main) $(BUILD)/libhob.a
 	@echo "link $@"
 	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBRARIES) -lcmocka
 
--include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c) $(test_sources) $(support_sources)) $(fault_objects) $(micro_objects))
+-include $(patsubst %.o,%.d,$(call object,$(lib_sources) $(app_sources) $(wildcard tests/fuzz/*.c tests/bench/support/*.c) $(test_sources) $(support_sources)) $(fault_objects) $(micro_objects))

@@ -84,6 +84,7 @@ static void stop(hob_supervisor *s) {
     hob__notify("STOPPING=1\nSTATUS=the workers drain");
     if (s->roll_count > 0)
         hob__supervisor_fail_roll(s, "the supervisor was told to stop");
+    hob__listeners_turn_away(&s->listeners);
     for (hob_child *child = s->children; child != NULL; child = child->next)
         hob__supervisor_drain(s, child);
 }

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,9 @@
 
 #define FIRST_INHERITED 3 /* sd_listen_fds(3) */
 #define INHERITED_MOST 64
+#define LOOK_MS 20
+#define ENTERING (100 / LOOK_MS) /* looks until a handshake that had begun is over */
+#define LONGEST (1000 / LOOK_MS)
 
 /* ---- What is configured ---- */
 
@@ -270,6 +275,38 @@ void hob__listeners_free(hob_listeners *listeners) {
         close_listener(&listeners->list[--listeners->count]);
     free(listeners->list);
     listeners->list = NULL;
+}
+
+/* ---- The end ---- */
+
+/* What still waits in a queue when its socket is closed is reset, and the web server may not send a POST elsewhere. So
+ * those who come are refused from now on, which it may: bound to an interface that does not exist, the socket is not
+ * found, while handshakes that have begun go on. */
+static bool refuse_new(int fd) {
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &(int){INT_MAX}, sizeof(int)) == 0;
+}
+
+static bool anybody_waits(const hob_listeners *listeners) {
+    for (size_t i = 0; i < listeners->count; i++) {
+        struct pollfd queue = {.fd = listeners->list[i].fd, .events = POLLIN};
+        if (poll(&queue, 1, 0) > 0)
+            return true;
+    }
+    return false;
+}
+
+void hob__listeners_turn_away(const hob_listeners *listeners) {
+    if (listeners->inherited)
+        return;
+    for (size_t i = 0; i < listeners->count; i++) {
+        const hob_listener *listener = &listeners->list[i];
+        if (is_file(listener->name))
+            remove_file(listener);
+        else if (!refuse_new(listener->fd))
+            hob__log(HOB_LOG_WARN, "%s still takes connections, which may be lost: %m", listener->name);
+    }
+    for (int look = 0; look < ENTERING || (look < LONGEST && anybody_waits(listeners)); look++)
+        (void)poll(NULL, 0, LOOK_MS);
 }
 
 /* ---- Inherited ---- */

@@ -35,6 +35,9 @@ bool hob__listeners_inherit(hob_listeners *listeners, char error[256]) HOB_MUST_
 int hob__listeners_of(hob_listeners *listeners, unsigned worker, char error[256]) HOB_MUST_CHECK;
 void hob__listeners_keep(hob_listeners *listeners, unsigned workers); /* closes those that none of the first needs */
 void hob__listeners_free(hob_listeners *listeners);
+/* Before the workers drain: nobody new gets into a queue, and they accept those who are in it. Takes 100 ms, or up to a
+ * second. Inherited sockets outlive us, and are left alone. */
+void hob__listeners_turn_away(const hob_listeners *listeners);
 /* Where the scoreboard of an earlier supervisor is: as configured, or beside the first socket file. */
 void hob__listeners_scoreboard(const hob_config *config, char path[PATH_MAX]);
 
