@@ -22,3 +22,7 @@ SELECT
     199 + (o.id * 37 + p * 101) % 4800
 FROM orders AS o, generate_series(1, 1 + o.id % 4) AS p
 ORDER BY o.id, p;
+
+-- For all peers: a list's LIMIT is a parameter, and PostgreSQL, not knowing how few rows it means, would plan anew for
+-- each request.
+ALTER DATABASE users_api SET plan_cache_mode = force_generic_plan;

@@ -54,9 +54,10 @@ def parse(description):
     p.add_argument("--day-seconds", type=int, default=20, help="of a k6 user's day; 0: none")
     p.add_argument("--results", type=pathlib.Path, help="a directory for JSON, text and plots")
     p.add_argument("--hold", action="store_true", help="start the peers, say where they are, and wait for Ctrl-C")
-    p.add_argument("--workers", type=int, default=cores, help="of hob")
+    p.add_argument("--workers", type=int, default=max(1, cores // 2),
+                   help="of hob; the rest of the machine is nginx's, the database's and the load generator's")
     p.add_argument("--nginx-workers", type=int, default=cores)
-    p.add_argument("--pool", type=int, default=8, help="Go's database connections")
+    p.add_argument("--pool", type=int, default=12, help="database connections of a service, hob's of all workers")
     p.add_argument("--gogc", type=int, default=400, help="Go's GOGC: of 100, the default, it is a tenth slower")
     p.add_argument("--children", type=int, default=16, help="of php-fpm")
     p.add_argument("--binary", type=pathlib.Path, default=BUILD / "users-api")

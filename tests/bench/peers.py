@@ -101,7 +101,9 @@ def hob(place, variant, stage, options, build):
     """build: an options.Hob."""
     unique = f"{build.name}-{variant}"
     listen = place.sockets / f"{unique}.sock"
-    settings = {"DATABASE_URL": stage.database.url, "HOB_LISTEN": str(listen), "HOB_WORKERS": str(options.workers),
+    pool = str(max(2, options.pool // options.workers))
+    settings = {"DATABASE_URL": stage.database.url, "HOB_DB_MAX_OPEN": pool, "HOB_DB_MAX_IDLE": pool,
+                "HOB_LISTEN": str(listen), "HOB_WORKERS": str(options.workers),
                 "HOB_LOG": str(place.path / f"{unique}.lines"),
                 "HOB_LOG_LEVEL": "info" if variant == "logged" else "warn"}
     if variant != "uncached":
