@@ -73,7 +73,7 @@ packages_bench := $(packages_run) wrk gnuplot-nox php-fpm php-pgsql php-memcache
 packages_micro := $(packages_build) valgrind python3 python3-pytest
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test bench test-unit test-integration test-fault test-instructions test-compose bench-check bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration test-fault test-instructions test-compose bench-check bench-servers bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -116,6 +116,11 @@ bench: ## measure against Go, php-fpm and the ceilings, into tests/bench/results
 	@$(MAKE) build
 	@tests/bench/tools.sh $(BUILD)/bench $(if $(QUICK),,vegeta k6)
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(if $(QUICK),--quick,--results tests/bench/results) $(BENCH)
+
+bench-servers: ## measure a cached user through every web server of conf/ (SECONDS_EACH, CONNECTIONS)
+	@conf/dev/deps.sh $(packages_test) wrk
+	@$(MAKE) build
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/servers.py
 
 bench-check: ## see whether the benchmark sees 20 us more of work in every request
 	@conf/dev/deps.sh $(packages_bench)

@@ -48,12 +48,14 @@ def test_not_found_outside_of_the_mount(nginx):
     assert answer.headers["X-Request-ID"] == "mine"
 
 
-def test_no_worker(nginx_alone):
+def test_no_worker(nginx_alone, eventually):
     for method in ("GET", "POST"):
         answer = nginx_alone.client.request(method, "/ping", headers={"X-Request-ID": "not mine"})
         assert_problem(answer, 502, "Bad Gateway")
         assert int(answer.headers["Retry-After"]) > 0
         assert len(answer.headers["X-Request-ID"]) == 32
+        line = logged(nginx_alone, eventually, answer.headers["X-Request-ID"])
+        assert (line["method"], line["target"], line["status"]) == (method, "/ping", 502)
     head = nginx_alone.client.request("HEAD", "/ping")
     assert (head.status, head.body) == (502, b"")
 
