@@ -12,6 +12,11 @@
 int64_t hob__clock_ns(void);      /* monotonic, nanoseconds */
 int64_t hob__clock_wall_us(void); /* microseconds since 1970 UTC */
 
+/* Every timeout may be configured as long as one likes. */
+static inline int64_t hob__time_after(int64_t now, int64_t wait) {
+    return wait < HOB_FOREVER - now ? now + wait : HOB_FOREVER;
+}
+
 /* RFC 3339 in UTC with microseconds and Z, "2026-11-24T21:59:23.000001Z": 27 bytes and a NUL for years 0001-9999;
  * outside of them the empty string. Returns the length. */
 #define HOB_TIME_SIZE 28

@@ -4,11 +4,6 @@
 
 #include "handler/services.h"
 
-/* Every timeout may be configured as long as one likes. */
-static inline int64_t hob__time_after(int64_t now, int64_t wait) {
-    return wait < HOB_FOREVER - now ? now + wait : HOB_FOREVER;
-}
-
 typedef struct hob_front hob_front;
 
 /* Serves the listening socket fd on the services' loop; FCGX_Init has been called. NULL: errno says why. */

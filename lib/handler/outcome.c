@@ -3,22 +3,14 @@
 
 #include "base/text.h"
 #include "handler/services.h"
+#include "json/bind.h"
 #include "json/rows.h"
 
 #define RETRY_AFTER_DATABASE_S 1
 
 static int field_problem(hob_ctx *c, int status, const hob_field *field, const char *what) {
-    json_object *errors = hob__json_own(c->arena, json_object_new_array());
-    json_object *fault = json_object_new_object();
-    hob_text pointer = hob_format(c, "/%s", field->name);
-    if (!errors || !fault || !pointer.data ||
-        json_object_object_add(fault, "pointer", json_object_new_string(pointer.data)) != 0 ||
-        json_object_object_add(fault, "detail", json_object_new_string(what)) != 0 ||
-        json_object_array_add(errors, fault) != 0) {
-        json_object_put(fault);
-        hob__arena_fail(c->arena);
-        return hob_problem(c, 503, "out of memory");
-    }
+    json_object *errors = NULL;
+    hob__fault_add(c->arena, &errors, hob_format(c, "/%s", field->name), hob_text_of(what));
     return hob__response_problem_with(c->response, c->arena, status, c->request->id,
                                       hob_format(c, "%s %s", field->name, what), errors);
 }

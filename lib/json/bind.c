@@ -61,15 +61,15 @@ static bool add_text(json_object *object, const char *key, hob_text text) {
     return false;
 }
 
-static bool add_fault(binder *b, hob_text pointer, hob_text detail) {
-    if (!b->errors)
-        b->errors = hob__json_own(b->arena, json_object_new_array());
+void hob__fault_add(hob_arena *arena, json_object **errors, hob_text pointer, hob_text detail) {
+    if (!*errors)
+        *errors = hob__json_own(arena, json_object_new_array());
     json_object *error = json_object_new_object();
-    if (b->errors && error && pointer.data && detail.data && add_text(error, "pointer", pointer) &&
-        add_text(error, "detail", detail) && json_object_array_add(b->errors, error) == 0)
-        return true;
+    if (*errors && error && pointer.data && detail.data && add_text(error, "pointer", pointer) &&
+        add_text(error, "detail", detail) && json_object_array_add(*errors, error) == 0)
+        return;
     json_object_put(error);
-    return false;
+    hob__arena_fail(arena);
 }
 
 /* Nothing that is still to come can change the outcome. */
@@ -86,8 +86,7 @@ static void fault(binder *b, const place *at, const char *format, ...) {
     va_start(args, format);
     hob_text detail = hob__arena_vformat(b->arena, format, args);
     va_end(args);
-    if (!add_fault(b, pointer_to(b->arena, at), detail))
-        hob__arena_fail(b->arena);
+    hob__fault_add(b->arena, &b->errors, pointer_to(b->arena, at), detail);
 }
 
 /* ---- Values, by type ---- */

@@ -18,5 +18,7 @@ typedef enum hob_bind_result {
  * text, an empty list. Text is copied into the arena. Unless GOOD, *into holds the fields that were good. */
 hob_bind_result hob__bind(hob_arena *arena, hob_text body, const hob_field *fields, bool partial, void *into,
                           hob_text *detail, json_object **errors) HOB_MUST_CHECK;
+/* One fault more for *errors, which is made when it is NULL. The arena has failed when memory ran out. */
+void hob__fault_add(hob_arena *arena, json_object **errors, hob_text pointer, hob_text detail);
 
 #endif
