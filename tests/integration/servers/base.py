@@ -32,11 +32,12 @@ class Server(stack.Daemon):
     http2 = False  # whether there are a tls_port and an h2c_port
 
     def __init__(self, place, settings, program=BINARY, mount=""):
-        self.name = f"{re.sub('[ ,]+', '-', self.kind)}-{next(counter):03}"
+        number = f"front-{next(counter):03}"
+        self.name = f"{number}-{re.sub('[ ,]+', '-', self.kind)}"
         super().__init__(place)
         self.mount, self.program = mount, program
         self.settings = settings | ({"HOB_MOUNT": mount} if mount else {})
-        self.directory, self.sockets = place.path / f"{self.name}.d", place.sockets / self.name
+        self.directory, self.sockets = place.path / f"{self.name}.d", place.sockets / number
         for made in (self.directory, self.sockets):
             made.mkdir()
         self.port = stack.free_port()
