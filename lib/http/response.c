@@ -1,6 +1,5 @@
 #include "http/response.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -219,17 +218,31 @@ static size_t head_room(const hob_response *response) {
     return room < HOB_HEADER_BLOCK_MAX ? room : HOB_HEADER_BLOCK_MAX;
 }
 
+static hob_text decimal(char digits[20], size_t value) {
+    char *at = digits + 20;
+    do
+        *--at = (char)('0' + value % 10);
+    while ((value /= 10) > 0);
+    return (hob_text){at, (size_t)(digits + 20 - at)};
+}
+
+static void put_status(block *block, int status) {
+    char digits[20], line[64];
+    hob_text code = decimal(digits, (size_t)status), phrase = hob_text_of(hob__status_phrase(status));
+    memcpy(line, code.data, code.size);
+    line[code.size] = ' ';
+    memcpy(line + code.size + 1, phrase.data, phrase.size);
+    put_line(block, HOB_TEXT("Status"), (hob_text){line, code.size + (phrase.size > 0) + phrase.size});
+}
+
 static void put_fixed(block *block, const hob_response *response) {
-    char value[64];
-    const char *phrase = hob__status_phrase(response->status);
-    snprintf(value, sizeof value, "%d%s%s", response->status, *phrase ? " " : "", phrase);
-    put_line(block, HOB_TEXT("Status"), hob_text_of(value));
+    char digits[20];
+    put_status(block, response->status);
     if (has_no_content(response->status))
         return;
     if (response->content_type.size > 0)
         put_line(block, HOB_TEXT("Content-Type"), response->content_type);
-    snprintf(value, sizeof value, "%zu", response->body.size);
-    put_line(block, HOB_TEXT("Content-Length"), hob_text_of(value));
+    put_line(block, HOB_TEXT("Content-Length"), decimal(digits, response->body.size));
 }
 
 /* HAProxy 2.6 makes 302 of every answer whose Location follows its Status. */

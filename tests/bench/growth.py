@@ -10,9 +10,11 @@ import dataclasses
 import os
 import pathlib
 import re
+import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "conf/dev"))
 import answers  # noqa: E402
@@ -25,22 +27,20 @@ import stack  # noqa: E402
 import stage  # noqa: E402
 import workloads  # noqa: E402
 
-USERS_API = command_line.BUILD / "users-api"
-MIRROR = command_line.BUILD / "tests/integration/support/mirror"
-ASLEEP_MS = 490  # twice a second, and 10 ms to spare: no request is under way for long when the clock stops
-MOST_IN_FLIGHT = 16384
+PROGRAM = command_line.BUILD / "tests/bench/support/growth"  # users-api, and two routes more
+ASLEEP_MS = 490  # so that two rounds fit into a second: what is under way at the end is not counted
+MOST = 16384  # requests in flight; nginx has two connections for each
 CACHED, UNCACHED = workloads.ALL["cached"], workloads.ALL["uncached"]
 
 
 @dataclasses.dataclass
 class Point:
-    """What is served, and what is asked of it."""
+    """What serves, and what is asked of it."""
     workload: workloads.Workload
     connections: int = 64
     workers: int = max(1, os.cpu_count() // 2)  # as in `make bench`
     caches: int = 1
     users: int = 20_000
-    program: pathlib.Path = USERS_API
 
 
 @dataclasses.dataclass(eq=False)
@@ -49,8 +49,8 @@ class Curve:
     title: str
     axis: str
     values: list
-    point: object  # of a value
-    asleep_ms: int = 0  # of the latency
+    point: Callable[[int], Point]
+    asleep_ms: int = 0  # of each request's time
 
 
 def _one(target):
@@ -67,11 +67,12 @@ CURVES = (
           lambda n: Point(CACHED, connections=n)),
     Curve("workers", "GET user, cache off, 64 connections", "workers", [1, 2, 3, 4, 6, 8],
           lambda n: Point(UNCACHED, workers=n)),
-    Curve("size", "GET of one size, 64 connections", "bytes of an answer", [100, 1000, 10_000, 32_768, 100_000, 2**20],
-          lambda n: Point(_one(f"/bytes/{n}"), program=MIRROR)),
+    Curve("size", "GET of one size, 64 connections", "bytes of an answer",
+          [100, 1000, 10_000, 30_000, 100_000, 300_000, 2**20],
+          lambda n: Point(_one(f"/bytes/{n}"))),
     Curve("sleeping", f"GET that sleeps for {ASLEEP_MS} ms, one worker", "requests in flight",
           [1, 10, 100, 1000, 3000, 10_000],
-          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1, program=MIRROR), ASLEEP_MS),
+          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1), ASLEEP_MS),
     Curve("caches", "GET user, cached, 64 connections", "memcached servers", [1, 2, 3, 4],
           lambda n: Point(CACHED, caches=n)),
     Curve("rows", "GET user at random, cache off, 64 connections", "users in the table", [10**n for n in range(3, 8)],
@@ -93,10 +94,8 @@ class Growth(stage.Stage):
         self.caches = [self._run(stack.Memcached(self.place, f"memcached-{n}")) for n in range(most)]
         self.cache = self.caches[0]
         self.nginx = self.place.path / "nginx.conf.in"
-        template = (peers.BENCH / "nginx.conf.in").read_text()
-        for name in ("worker_rlimit_nofile", "worker_connections", "keepalive"):
-            template = re.sub(rf"\b{name} \d+;", f"{name} {2 * MOST_IN_FLIGHT};", template)
-        self.nginx.write_text(template)
+        self.nginx.write_text(re.sub(r"\b(worker_rlimit_nofile|worker_connections|keepalive) \d+;",
+                                     rf"\1 {2 * MOST};", (peers.BENCH / "nginx.conf.in").read_text()))
 
     def put_users(self, count):
         if count != self.users:
@@ -105,11 +104,10 @@ class Growth(stage.Stage):
             self.users = count
 
     def hob(self, name, point):
-        caches = ",".join(str(cache.socket_path) for cache in self.caches[:point.caches])
-        settings = {"HOB_MAX_IN_FLIGHT": str(MOST_IN_FLIGHT)}
-        if point.workload.variant != "uncached":
-            settings["HOB_CACHE"] = caches
-        build = command_line.Hob(name, point.program, settings | {"nginx": self.nginx})
+        settings = {"HOB_MAX_IN_FLIGHT": str(MOST), "nginx": self.nginx}
+        if point.workload.cached:
+            settings["HOB_CACHE"] = ",".join(str(cache.socket_path) for cache in self.caches[:point.caches])
+        build = command_line.Hob(name, PROGRAM, settings)
         options = copy.copy(self.options)
         options.workers = point.workers
         return peers.hob(self.place, point.workload.variant, self, options, build)
@@ -129,9 +127,11 @@ class Growth(stage.Stage):
 
     def measure(self, name, point):
         with self.serving(name, point) as peer:
-            asked = self, peer, point.workload, point.connections
-            load.wrk(*asked, self.options.warm_seconds)
-            return rounds.summarise([load.wrk(*asked, self.options.seconds) for _ in range(self.options.rounds)])
+            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds]
+            _, *samples = [load.wrk(self, peer, point.workload, point.connections, seconds) for seconds in lengths]
+        if not all(sample["rate"] for sample in samples):
+            raise stack.Failure(f"{name}: no answer")
+        return rounds.summarise(samples)
 
 
 def parse():
@@ -158,8 +158,10 @@ def chosen(curve, options):
 
 def main():
     options = parse()
-    options.binary, options.tools, options.hobs, options.ceilings = USERS_API, command_line.BUILD / "bench", {}, False
+    options.binary, options.tools, options.hobs, options.ceilings = PROGRAM, command_line.BUILD / "bench", {}, False
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     found = {curve: {} for curve in CURVES if curve.name in options.curves}
     with tempfile.TemporaryDirectory() as directory, Growth(directory, options) as growth:
         growth.set_up()

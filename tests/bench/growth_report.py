@@ -90,7 +90,8 @@ def _rounded(value):
 def write(directory, options, found):
     directory.mkdir(parents=True, exist_ok=True)
     machine = {name: value for name, value in results.machine(options).items() if name != "go"}
-    parts = [f'"machine": {json.dumps(machine)}']
+    method = {name: getattr(options, name) for name in ("rounds", "seconds", "nginx_workers", "pool")}
+    parts = [f'"machine": {json.dumps(machine)}', f'"method": {json.dumps(method)}']
     for curve, points in found.items():
         lines = ",\n".join("  " + json.dumps(_rounded({"at": value, "cores_busy": cores_busy(point)} | point))
                            for value, point in points.items())
