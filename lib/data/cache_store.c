@@ -44,7 +44,7 @@ static memcached_return_t look(hob_cache_link *link, hob_cache_job *const *jobs,
     const char *keys[HOB_CACHE_WRITE_BATCH];
     size_t sizes[HOB_CACHE_WRITE_BATCH], open = 0, at = 0;
     for (size_t i = 0; i < count; i++) {
-        found[i].anything = found[i].foreign = false;
+        found[i] = (standing){0};
         if (jobs[i]->done)
             continue;
         hob_text key = hob__cache_job_key(jobs[i]);

@@ -24,11 +24,13 @@ static int mirror(hob_ctx *c) {
 /* What the application sees of a request, one item a line. */
 static int seen(hob_ctx *c) {
     return hob_text_reply(c, 200,
-                          hob_format(c, "method=" HOB_FMT "\npath=" HOB_FMT "\nq=" HOB_FMT "\nx-many=" HOB_FMT "\nx-empty=" HOB_FMT
-                                        "\nauthorization=" HOB_FMT "\nclient=" HOB_FMT "\nsize=%zu\n",
+                          hob_format(c,
+                                     "method=" HOB_FMT "\npath=" HOB_FMT "\nq=" HOB_FMT "\nx-many=" HOB_FMT
+                                     "\nx-empty=" HOB_FMT "\nauthorization=" HOB_FMT "\nclient=" HOB_FMT "\nsize=%zu\n",
                                      HOB_ARG(hob_method(c)), HOB_ARG(hob_path(c)), HOB_ARG(hob_query_text(c, "q")),
                                      HOB_ARG(hob_header(c, "x-many")), HOB_ARG(hob_header(c, "x-empty")),
-                                     HOB_ARG(hob_header(c, "authorization")), HOB_ARG(hob_client(c)), hob_body(c).size));
+                                     HOB_ARG(hob_header(c, "authorization")), HOB_ARG(hob_client(c)),
+                                     hob_body(c).size));
 }
 
 static int wait(hob_ctx *c) {
