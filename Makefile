@@ -73,7 +73,7 @@ packages_bench := $(packages_run) wrk gnuplot-nox php-fpm php-pgsql php-memcache
 packages_micro := $(packages_build) valgrind python3 python3-pytest
 packages_lint := $(packages_build) clang-format clang-tidy python3
 
-.PHONY: build run test bench test-unit test-integration test-fault test-instructions test-compose bench-check bench-servers bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
+.PHONY: build run test bench test-unit test-integration test-fault test-instructions test-compose bench-check bench-growth bench-servers bench-micro fuzz fuzz-run lint lint-format lint-tidy lint-house format readme deps clean help FORCE
 
 build: $(BUILD)/users-api ## compile libhob and users-api (what plain `make` does)
 
@@ -121,6 +121,11 @@ bench-servers: ## measure a cached user through every web server of conf/ (SECON
 	@conf/dev/deps.sh $(packages_test) wrk
 	@$(MAKE) build
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/servers.py
+
+bench-growth: ## measure while connections, workers, answers, sleepers, caches or rows grow (QUICK=1; ROWS=10000000)
+	@conf/dev/deps.sh $(packages_bench)
+	@$(MAKE) $(BUILD)/tests/bench/support/growth
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py $(if $(QUICK),--quick,--results tests/bench/results) $(if $(ROWS),--most-rows $(ROWS))
 
 bench-check: ## see whether the benchmark sees 20 us more of work in every request
 	@conf/dev/deps.sh $(packages_bench)

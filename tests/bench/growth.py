@@ -28,7 +28,7 @@ import stage  # noqa: E402
 import workloads  # noqa: E402
 
 PROGRAM = command_line.BUILD / "tests/bench/support/growth"  # users-api, and two routes more
-ASLEEP_MS = 490  # so that two rounds fit into a second: what is under way at the end is not counted
+ASLEEP_MS = 450  # two rounds fit into a second with time to spare: what is under way at the end is not counted
 MOST = 16384  # requests in flight; nginx has two connections for each
 CACHED, UNCACHED = workloads.ALL["cached"], workloads.ALL["uncached"]
 
@@ -141,7 +141,7 @@ def parse():
                    help=",".join(curve.name for curve in CURVES))
     p.add_argument("--most-rows", type=int, default=10**6, help="10000000: filling takes minutes, and 3 GB")
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--seconds", type=int, default=3, help="of a measurement")
+    p.add_argument("--seconds", type=int, default=2, help="of a measurement")
     p.add_argument("--warm-seconds", type=int, default=1)
     p.add_argument("--nginx-workers", type=int, default=os.cpu_count())
     p.add_argument("--pool", type=int, default=12, help="database connections of all workers together")
