@@ -265,8 +265,8 @@ static inline hob_text hob__cache_job_key(const hob_cache_job *job) {
     return (hob_text){job->envelope + HOB_CACHE_HEADER, job->key_size};
 }
 
-static inline bool hob__cache_invalidates(const hob_cache_job *job) {
-    return job->kind == HOB_CACHE_JOB_TOMBSTONE || job->kind == HOB_CACHE_JOB_DELETE;
+static inline bool hob__cache_invalidates(hob_cache_job_kind kind) {
+    return kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
 }
 
 void hob__cache_writer_service(hob_task *task);

@@ -222,7 +222,7 @@ static memcached_return_t act_all(hob_cache *cache, hob_cache_link *link, hob_ca
         if (!hob__cache_answered(rc))
             return rc;
         job->rc = rc;
-        job->done = !(beaten(rc) && hob__cache_invalidates(job));
+        job->done = !(beaten(rc) && hob__cache_invalidates(job->kind));
         *open += !job->done;
     }
     return MEMCACHED_SUCCESS;

@@ -98,7 +98,7 @@ static hob_cache_job *new_job(hob_cache_job_kind kind, hob_text key, uint64_t id
 /* Not even tried. */
 static void skip(hob_cache *cache, hob_cache_job *job) {
     cache->counters.skipped++;
-    if (hob__cache_invalidates(job))
+    if (hob__cache_invalidates(job->kind))
         owe(cache, job);
     else
         end_job(cache, job, false);
@@ -130,7 +130,7 @@ static void enqueue(hob_cache *cache, hob_cache_job *job) {
         skip(cache, job);
         return;
     }
-    if (hob__cache_invalidates(job)) {
+    if (hob__cache_invalidates(job->kind)) {
         STAILQ_INSERT_TAIL(&server->urgent, job, entry);
     } else {
         STAILQ_INSERT_TAIL(&server->fills, job, entry);
@@ -145,7 +145,7 @@ bool hob__cache_write(hob_cache *cache, hob_cache_job_kind kind, hob_text key, u
     static const hob_cache_entry none = {.kind = HOB_CACHE_TOMBSTONE, .id = 1};
     hob_cache_server *server = hob__cache_server_of(cache, key);
     entry = entry ? entry : &none;
-    bool invalidation = kind == HOB_CACHE_JOB_TOMBSTONE || kind == HOB_CACHE_JOB_DELETE;
+    bool invalidation = hob__cache_invalidates(kind);
     if (!invalidation && !has_room(cache, kind, hob__cache_value_size(entry, key)))
         return false;
     hob_cache_job *job = new_job(kind, key, id, entry);
@@ -176,7 +176,7 @@ bool hob__cache_await(hob_cache *cache, hob_cache_job_waiter *waiter) {
     hob_cache_job *job = waiter->job;
     if (job) {
         job->waiter = NULL;
-        if (hob__cache_invalidates(job))
+        if (hob__cache_invalidates(job->kind))
             enter_debt(cache, job);
     }
     return waiter->succeeded;
@@ -213,7 +213,7 @@ static void perform(hob_cache *cache, hob_cache_server *server, hob_cache_job *c
 /* What it did, after perform. */
 static bool check(hob_cache *cache, const hob_cache_job *job) {
     bool succeeded = achieved(cache, job);
-    if (!succeeded && job->done && hob__cache_invalidates(job)) {
+    if (!succeeded && job->done && hob__cache_invalidates(job->kind)) {
         cache->counters.failures++;
         hob__log(HOB_LOG_WARN, "cache server %s: not invalidated: %s", job->server->host,
                  memcached_strerror(NULL, job->rc));
@@ -223,7 +223,7 @@ static bool check(hob_cache *cache, const hob_cache_job *job) {
 
 static void settle(hob_cache *cache, hob_cache_job *job) {
     bool succeeded = check(cache, job);
-    if (!succeeded && hob__cache_invalidates(job)) {
+    if (!succeeded && hob__cache_invalidates(job->kind)) {
         owe(cache, job);
     } else if (!succeeded && job->kind == HOB_CACHE_JOB_FILL) { /* its placeholder is in everybody's way */
         job->kind = HOB_CACHE_JOB_GIVE_UP;
@@ -269,7 +269,7 @@ static hob_cache_job *take(hob_cache *cache, hob_cache_server *server) {
     hob_cache_job *job = first(server);
     if (job == NULL)
         return NULL;
-    if (hob__cache_invalidates(job)) {
+    if (hob__cache_invalidates(job->kind)) {
         STAILQ_REMOVE_HEAD(&server->urgent, entry);
     } else {
         STAILQ_REMOVE_HEAD(&server->fills, entry);
