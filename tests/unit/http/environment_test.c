@@ -8,30 +8,9 @@
 
 #include <string.h>
 
-#include "fixture.h"
+#include "environment_fixture.h"
 
 #define STRINGS 32 /* of one environment, with the NULL behind them */
-
-static hob_arena *arena;
-static hob_request request;
-
-static int make_arena(void **state) {
-    (void)state;
-    arena = hob__arena_new(FIXTURE_MEMORY);
-    return arena ? 0 : -1;
-}
-
-static int drop_arena(void **state) {
-    (void)state;
-    hob__arena_free(arena);
-    return 0;
-}
-
-static void read_with(const char *mount, char *const *environment) {
-    hob__arena_reset(arena);
-    memset(&request, 0xa5, sizeof request); /* every member must be set */
-    hob__request_from_environment(&request, arena, environment, mount);
-}
 
 static bool same(hob_text got, const char *wanted) {
     return wanted ? got.data && hob_text_equal(got, hob_text_of(wanted)) : got.data == NULL;

@@ -6,28 +6,7 @@
 
 #include <string.h>
 
-#include "fixture.h"
-
-static hob_arena *arena;
-static hob_request request;
-
-static int make_arena(void **state) {
-    (void)state;
-    arena = hob__arena_new(FIXTURE_MEMORY);
-    return arena ? 0 : -1;
-}
-
-static int drop_arena(void **state) {
-    (void)state;
-    hob__arena_free(arena);
-    return 0;
-}
-
-static void read_with(const char *mount, char *const *environment) {
-    hob__arena_reset(arena);
-    memset(&request, 0xa5, sizeof request); /* every member must be set */
-    hob__request_from_environment(&request, arena, environment, mount);
-}
+#include "environment_fixture.h"
 
 static void knows_methods(void **state) {
     (void)state;
