@@ -5,7 +5,6 @@ import subprocess
 
 import load
 import rounds
-import stack
 
 CLIENTS = 64
 MOST_CLIENTS = 512  # beyond, requests are late, and the measurement is void

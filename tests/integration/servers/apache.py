@@ -7,7 +7,6 @@ import signal
 import subprocess
 
 import stack
-from conftest import ROOT
 from supervised import run
 
 from .base import Server, certificate, shipped

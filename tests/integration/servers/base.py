@@ -1,8 +1,11 @@
 """A web server with the configuration that conf/ ships, in front of one program of libhob."""
+import http.client
 import itertools
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 import stack
@@ -107,3 +110,28 @@ def certificate(directory):
                         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
                         "-out", pair[0], "-keyout", pair[1]], check=True, capture_output=True)
     return pair
+
+
+def logged(front, eventually, request_id):
+    """The line about it in the server's own JSON log."""
+    def line():
+        lines = map(json.loads, front.access_log.read_text().splitlines()) if front.access_log.exists() else ()
+        return next((line for line in lines if line["request_id"] == request_id), None)
+
+    return eventually(line)
+
+
+def killed_meanwhile(front, eventually, method):
+    """(status, body) that the server gives when its one worker is killed while it has the request. Another worker is
+    there at once, and must not be asked again."""
+    victim, = front.workers.pids()
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=20)
+    connection.request(method, "/wait/10000", body=b"" if method == "POST" else None)
+    eventually(lambda: any(slot["in_flight"] for slot in front.workers.status()["slots"]))
+    os.kill(victim, signal.SIGKILL)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    eventually(front.workers.all_ready)
+    assert sum(slot["requests"] + slot["in_flight"] for slot in front.workers.status()["slots"]) == 0
+    return answer.status, body

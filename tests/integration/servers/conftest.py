@@ -4,7 +4,7 @@ import os
 import urllib.parse
 
 import pytest
-from conftest import BINARY, SUPPORT, Client, with_overrides
+from conftest import SUPPORT, Client
 
 from . import apache, caddy, h2o, haproxy, lighttpd, nginx
 

@@ -15,6 +15,7 @@ from conftest import SUPPORT, Lock, assert_problem
 from supervised import exists
 
 from .apache import ApacheCgid, ApacheFcgid, ApacheProxyFcgi
+from .base import logged
 from .conftest import URL, started
 
 pytestmark = pytest.mark.skipif(bool(URL.hostname), reason="conf/apache/ is not what is served there")
@@ -48,14 +49,6 @@ def apache_alone(place):
         workers_mode = "none"
 
     yield from started(place, {}, Alone)
-
-
-def logged(front, eventually, request_id):
-    def line():
-        lines = map(json.loads, front.access_log.read_text().splitlines())
-        return next((line for line in lines if line["request_id"] == request_id), None)
-
-    return eventually(line)
 
 
 def raw(port, data):

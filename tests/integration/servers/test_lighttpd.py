@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import ssl
@@ -13,6 +12,7 @@ import time
 import pytest
 from conftest import SUPPORT, assert_problem
 
+from .base import killed_meanwhile, logged
 from .conftest import URL, started
 from .lighttpd import Lighttpd, LighttpdCgiFcgi, LighttpdSpawn
 
@@ -32,14 +32,6 @@ def dying(place):
         worker_count = 1
 
     yield from started(place, {}, Dying, program=SUPPORT / "mirror")
-
-
-def logged(lighttpd, eventually, request_id):
-    def line():
-        lines = map(json.loads, lighttpd.access_log.read_text().splitlines())
-        return next((line for line in lines if line["request_id"] == request_id), None)
-
-    return eventually(line)
 
 
 # ---- Problem documents of its own ----
@@ -164,16 +156,8 @@ def test_compression(lighttpd):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nothing_is_repeated(dying, eventually, method):
     """The worker is killed while it has the request; another is there at once, and lighttpd must not ask it again."""
-    victim, = dying.workers.pids()
-    connection = http.client.HTTPConnection("127.0.0.1", dying.port, timeout=20)
-    connection.request(method, "/wait/10000", body=b"")
-    eventually(lambda: any(slot["in_flight"] for slot in dying.workers.status()["slots"]))
-    os.kill(victim, signal.SIGKILL)
-    answer = connection.getresponse()
-    assert answer.status == 502 and json.loads(answer.read())["status"] == 502
-    connection.close()
-    eventually(dying.workers.all_ready)
-    assert sum(slot["requests"] + slot["in_flight"] for slot in dying.workers.status()["slots"]) == 0
+    status, body = killed_meanwhile(dying, eventually, method)
+    assert status == 502 and json.loads(body)["status"] == 502
 
 
 # ---- Reload ----

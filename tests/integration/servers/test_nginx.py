@@ -1,8 +1,6 @@
 """What nginx itself does by the files of conf/nginx/: problem documents, its log, limits, compression, addresses."""
 import http.client
 import json
-import os
-import signal
 import socket
 import ssl
 import time
@@ -10,6 +8,7 @@ import time
 import pytest
 from conftest import SUPPORT, assert_problem
 
+from .base import killed_meanwhile, logged
 from .conftest import URL, started
 from .nginx import Nginx
 
@@ -29,14 +28,6 @@ def nginx_alone(place):
         workers_mode = "none"
 
     yield from started(place, {}, Alone)
-
-
-def logged(nginx, eventually, request_id):
-    def line():
-        lines = map(json.loads, nginx.access_log.read_text().splitlines()) if nginx.access_log.exists() else ()
-        return next((line for line in lines if line["request_id"] == request_id), None)
-
-    return eventually(line)
 
 
 # ---- Problem documents of its own ----
@@ -156,13 +147,5 @@ def dying(place):
 
 def test_a_post_is_never_repeated(dying, eventually):
     """The worker is killed while it has the request; another is there at once, and nginx must not ask it again."""
-    victim, = dying.workers.pids()
-    connection = http.client.HTTPConnection("127.0.0.1", dying.port, timeout=20)
-    connection.request("POST", "/wait/10000", body=b"")
-    eventually(lambda: any(slot["in_flight"] for slot in dying.workers.status()["slots"]))
-    os.kill(victim, signal.SIGKILL)
-    answer = connection.getresponse()
-    assert answer.status == 502 and json.loads(answer.read())["status"] == 502
-    connection.close()
-    eventually(dying.workers.all_ready)
-    assert sum(slot["requests"] + slot["in_flight"] for slot in dying.workers.status()["slots"]) == 0
+    status, body = killed_meanwhile(dying, eventually, "POST")
+    assert status == 502 and json.loads(body)["status"] == 502

@@ -1,8 +1,6 @@
 """What Caddy, h2o and HAProxy do themselves by the files of conf/: problem documents, logs, addresses, limits."""
 import http.client
 import json
-import os
-import signal
 import socket
 import ssl
 import time
@@ -10,6 +8,7 @@ import time
 import pytest
 from conftest import SUPPORT, assert_problem
 
+from .base import killed_meanwhile
 from .caddy import Caddy
 from .conftest import URL, started
 from .h2o import H2o
@@ -162,12 +161,4 @@ def test_nothing_is_sent_twice(place, eventually, server, method):
         worker_count = 1
 
     for front in started(place, {}, Dying, program=SUPPORT / "mirror"):
-        victim, = front.workers.pids()
-        connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=20)
-        connection.request(method, "/wait/10000", body=b"" if method == "POST" else None)
-        eventually(lambda: any(slot["in_flight"] for slot in front.workers.status()["slots"]))
-        os.kill(victim, signal.SIGKILL)
-        assert connection.getresponse().status in (502, 503)
-        connection.close()
-        eventually(front.workers.all_ready)
-        assert sum(slot["requests"] + slot["in_flight"] for slot in front.workers.status()["slots"]) == 0
+        assert killed_meanwhile(front, eventually, method)[0] in (502, 503)
