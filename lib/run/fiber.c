@@ -14,7 +14,7 @@
 #define POOL_MAX 1024 /* ended fibers that keep their mapping */
 #define POOL_WARM 64  /* of these, how many at least keep all the memory they touched; more, when more were */
 #define EPOCH 4096    /* alive at once while so many ended */
-#define KEPT 8192     /* what the others keep: the shallow end, where the next life begins */
+#define KEPT 8192     /* what the cold ones keep: the shallow end, where the next life begins */
 
 /* Stands at the upper end of its own stack, so a sleeping fiber that went no deeper costs one page. */
 struct hob_fiber {
@@ -23,10 +23,8 @@ struct hob_fiber {
     void *arg;
     char *stack; /* lowest usable byte */
     void *fake_stack;
-    hob_fiber *next; /* in the pool */
     unsigned valgrind_id;
     bool ended;
-    bool cold; /* in the pool, without the memory it touched */
 };
 
 static struct {
@@ -36,7 +34,11 @@ static struct {
     size_t stack_size;
 } loop_side;
 
-static hob_fiber *pool;
+/* The last one put is the first one taken, so the lowest are those that have been idle longest. */
+static struct {
+    hob_fiber *fibers[POOL_MAX];
+    size_t cold; /* so many of the lowest are without the memory they touched */
+} pool;
 static hob_fiber_stats counts;
 static struct {
     size_t ended, most; /* fibers of this epoch: that ended, alive at once */
@@ -72,45 +74,34 @@ static void unmap(hob_fiber *fiber) {
     munmap(fiber->stack - GUARD, MAPPING);
 }
 
-static void cool(hob_fiber *fiber) {
-    madvise(fiber->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
-    fiber->cold = true;
+/* Those that have been idle longest cool down until no more are warm than need be. */
+static void cool(void) {
+    while (counts.pooled - pool.cold > epoch.warm)
+        madvise(pool.fibers[pool.cold++]->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
 }
 
-/* What lies deeper in the pool than the epoch ever reached need not stay warm. */
 static void end_epoch(void) {
     epoch.warm = epoch.most > POOL_WARM ? epoch.most : POOL_WARM;
     epoch.ended = epoch.most = 0;
-    size_t depth = 0;
-    for (hob_fiber *fiber = pool; fiber; fiber = fiber->next) {
-        if (depth++ >= epoch.warm && !fiber->cold)
-            cool(fiber);
-    }
 }
 
 static void pool_put(hob_fiber *fiber) {
-    if (++epoch.ended == EPOCH) {
+    if (++epoch.ended == EPOCH)
         end_epoch();
-    }
-    if (counts.pooled >= POOL_MAX) {
+    if (counts.pooled == POOL_MAX) {
         unmap(fiber);
         return;
     }
-    fiber->cold = false;
-    if (counts.pooled >= epoch.warm) {
-        cool(fiber);
-    }
-    fiber->next = pool;
-    pool = fiber;
-    counts.pooled++;
+    pool.fibers[counts.pooled++] = fiber;
+    cool();
 }
 
 static hob_fiber *pool_take(void) {
-    hob_fiber *fiber = pool;
-    if (fiber) {
-        pool = fiber->next;
-        counts.pooled--;
-    }
+    if (counts.pooled == 0)
+        return NULL;
+    hob_fiber *fiber = pool.fibers[--counts.pooled];
+    if (pool.cold > counts.pooled)
+        pool.cold = counts.pooled;
     return fiber;
 }
 
