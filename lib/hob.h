@@ -209,7 +209,8 @@ typedef struct hob_query {
 } hob_query;
 
 // clang-format off
-/* A read may be sent again when a connection was lost; a write is never sent twice. */
+/* A read may be sent again when a connection was lost; a write is never sent twice. Reads that leave together are one
+ * transaction to the server, and answered before it ends; one that must be SERIALIZABLE belongs in hob_db_tx. */
 #define HOB_READ(text) {.sql = (text), .write = false}
 #define HOB_WRITE(text) {.sql = (text), .write = true}
 // clang-format on

@@ -1,7 +1,7 @@
 /*
  * A batch goes to a connection that has nothing under way: quick reads under one Sync, and whatever must not share
  * another's fate under a Sync of its own. What is under one Sync is one implicit transaction, committed by the server
- * when it gets there: results are settled by the Sync, never before.
+ * when it gets there: a write is settled by the Sync, never before. What a read has brought is its own at once.
  */
 #include "data/db_private.h"
 
@@ -14,6 +14,7 @@ static void push(hob_db_connection *connection, hob_db_slot_kind kind, hob_db_ca
 
 static void begin(hob_db_connection *connection) {
     connection->slot_count = connection->slot_next = connection->group = 0;
+    connection->rolls_back = false;
     connection->group_began = hob__clock_ns();
     hob__db_connection_set(connection, HOB_DB_BUSY);
 }
@@ -183,6 +184,7 @@ void hob__db_batch_send_tx(hob_db_connection *connection) {
 
 void hob__db_batch_send_rollback(hob_db_connection *connection) {
     begin(connection);
+    connection->rolls_back = true;
     if (!send_setup(connection, NULL, "ROLLBACK", 0, NULL))
         hob__db_connection_lose(connection, PQerrorMessage(connection->pg), false);
     else if (send_sync(connection))
@@ -301,13 +303,22 @@ static void take(hob_db_connection *connection, hob_db_slot *slot, PGresult *res
     connection->sync_error = result;
 }
 
+/* It need not wait for those that it shares its Sync with: no failure of theirs takes back what it has read. */
+static bool is_read(const hob_db_call *call) {
+    return !call->write && !call->tx && PQresultStatus(call->result) == PGRES_TUPLES_OK;
+}
+
 /* libpq gives a NULL behind the results of everything but a Sync. */
-static bool end_of_results(hob_db_connection *connection, const hob_db_slot *slot) {
+static bool end_of_results(hob_db_connection *connection, hob_db_slot *slot) {
     if (!connection->got) {
         hob__db_connection_lose(connection, "results are missing", false);
         return false;
     }
     connection->got = false;
+    if (slot->kind == HOB_DB_SLOT_CALL && slot->call && is_read(slot->call)) {
+        settle(connection, slot->call, false);
+        slot->call = NULL;
+    }
     connection->slot_next += slot->kind != HOB_DB_SLOT_SYNC;
     return true;
 }

@@ -165,7 +165,7 @@ static void on_timer(hob_timer *timer) {
     hob_db_connection *connection = of_timer(timer);
     if (connection->state == HOB_DB_CONNECTING)
         hob__db_connect_failed(connection, "no answer");
-    else if (connection->state == HOB_DB_BUSY && connection->live == 0)
+    else if (connection->state == HOB_DB_BUSY && connection->rolls_back)
         hob__db_connection_lose(connection, "ROLLBACK was not answered", false);
     else
         check_age(connection);

@@ -164,6 +164,7 @@ struct hob_db_connection {
     int64_t group_began;  /* when the server could begin with it */
     size_t live;          /* calls in it that somebody waits for */
     bool got;             /* a result of slot_next; its end is still to come */
+    bool rolls_back;      /* it is a ROLLBACK */
     PGresult *sync_error; /* what went wrong at the implicit commit */
 };
 

@@ -62,6 +62,30 @@ static void a_batch_of_writes_costs_its_syncs(void **state) {
     assert_in_range(receives, 1, 8);
 }
 
+/* The server sends what fills its buffer, and the rest with the Sync: the large one pushes the first one out. */
+static void a_read_does_not_wait_for_its_batch(void **state) {
+    (void)state;
+    static const hob_query quick = HOB_READ("SELECT 'quick'"), large = HOB_READ("SELECT repeat('x', 100000)"),
+                           sleeping = HOB_READ("SELECT pg_sleep($1)");
+    const hob_param none = hob_double(0), some = hob_double(0.5);
+    open_warm_db();
+    warm(quick, NULL, 0);
+    warm(large, NULL, 0);
+    warm(sleeping, &none, 1);
+    uint64_t batches = hob__db_counters(db)->batch_sizes[3];
+    actor *first = ask_within(20000, quick, NULL, 0), *second = ask_within(20000, large, NULL, 0),
+          *third = ask_within(20000, sleeping, &some, 1);
+    int64_t began = hob__clock_ns();
+    finish(first);
+    assert_true(hob__clock_ns() - began < 400 * HOB_MS);
+    assert_value(first, "quick");
+    finish_all();
+    assert_int_equal(value_of(second).size, 100000);
+    assert_int_equal(third->outcome, HOB_OUTCOME_GOOD);
+    assert_int_equal(hob__db_counters(db)->batch_sizes[3] - batches, 1);
+    assert_int_equal(hob__db_counters(db)->lost, 0);
+}
+
 /* The transaction's own statements leave together, too, and BEGIN with them. */
 static void act_tx(actor *self) {
     hob_db_tx_state *tx = hob__db_begin(db, &self->task, (hob_tx_options){0}, &self->outcome);
@@ -89,6 +113,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         DB_TEST(a_batch_of_reads_is_one_write_and_about_one_read),
         DB_TEST(a_batch_of_writes_costs_its_syncs),
+        DB_TEST(a_read_does_not_wait_for_its_batch),
         DB_TEST(a_transaction_of_one_statement_is_two_round_trips),
     };
     return cmocka_run_group_tests(tests, create_server, NULL);

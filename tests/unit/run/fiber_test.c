@@ -293,6 +293,22 @@ static void pool_is_bounded_in_number_and_memory(void **state) {
     hob__fiber_pool_free();
 }
 
+/* Page faults of 100 rounds in which 3 fibers live after more than are kept warm have lived. */
+static void what_is_taken_again_is_warm(void **state) {
+    (void)state;
+    static hob_fiber *fibers[80];
+    struct rusage before, after;
+    hob__fiber_pool_free();
+    live_and_die(dig_and_suspend, 80, fibers);
+    getrusage(RUSAGE_SELF, &before);
+    for (int round = 0; round < 100; round++)
+        live_and_die(dig_and_suspend, 3, fibers);
+    getrusage(RUSAGE_SELF, &after);
+    if (MEMORY_IS_OURS)
+        assert_in_range(after.ru_minflt - before.ru_minflt, 0, 200);
+    hob__fiber_pool_free();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fibers_interleave),
@@ -305,6 +321,7 @@ int main(void) {
         cmocka_unit_test(deep_use_within_the_stack_is_fine),
         cmocka_unit_test(stacks_are_reused),
         cmocka_unit_test(pool_is_bounded_in_number_and_memory),
+        cmocka_unit_test(what_is_taken_again_is_warm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
