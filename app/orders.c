@@ -151,8 +151,8 @@ static int insert_order(hob_ctx *c, void *arg) {
     int status = hob_rows_status(c, order->head, NULL);
     if (status)
         return status;
-    order->lines = hob_db_query(c, &INSERT_ITEMS, hob_int(hob_rows_int(order->head, 0, "id")), hob_texts(skus, count),
-                                hob_ints(quantities, count), hob_ints(prices, count));
+    order->lines = hob_db_query_last(c, &INSERT_ITEMS, hob_int(hob_rows_int(order->head, 0, "id")),
+                                     hob_texts(skus, count), hob_ints(quantities, count), hob_ints(prices, count));
     return hob_rows_status(c, order->lines, NULL);
 }
 

@@ -295,10 +295,11 @@ static inline hob_param hob_byteas(const hob_text *v, size_t n) {
 typedef struct hob_rows hob_rows; /* what a query brought: rows, or why there are none */
 
 /* Waits for the result, bounded by the request's deadline. Arrays and text are borrowed until it returns. */
-#define hob_db_query(c, query, ...)                                                                                    \
-    hob_db_query_list(c, query, &(const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}[1],                        \
-                      sizeof((const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}) / sizeof(hob_param) - 1)
+#define hob_db_query(c, query, ...) hob_db_query_list(c, query, HOB__PARAMS(__VA_ARGS__))
 hob_rows *hob_db_query_list(hob_ctx *c, const hob_query *query, const hob_param *params, size_t count) HOB_MUST_CHECK;
+#define HOB__PARAMS(...)                                                                                               \
+    &(const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}[1],                                                    \
+        sizeof((const hob_param[]){hob_null() __VA_OPT__(, ) __VA_ARGS__}) / sizeof(hob_param) - 1
 
 /* Runs fn in a transaction on a connection of its own: committed when fn returns 0 or a status below 400, else rolled
  * back; what fn returned, or the status of the problem when the transaction itself failed. fn runs again (at most 3
@@ -309,6 +310,11 @@ typedef struct hob_tx_options {
 } hob_tx_options;
 typedef int hob_task_fn(hob_ctx *c, void *arg);
 int hob_db_tx(hob_ctx *c, hob_tx_options options, hob_task_fn *fn, void *arg) HOB_MUST_CHECK;
+/* A query that fn asks as its last one: COMMIT travels with it, a round trip less. It has succeeded when both have, and
+ * what fn returns then undoes nothing. */
+#define hob_db_query_last(c, query, ...) hob_db_query_last_list(c, query, HOB__PARAMS(__VA_ARGS__))
+hob_rows *hob_db_query_last_list(hob_ctx *c, const hob_query *query, const hob_param *params,
+                                 size_t count) HOB_MUST_CHECK;
 
 /* 0 when the query succeeded (with any number of rows), else the status of the problem written: 409, 422, 503, 504,
  * 500. A violation of a field's unique constraint names it; fields may be NULL. */

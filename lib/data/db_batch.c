@@ -19,11 +19,11 @@ static void begin(hob_db_connection *connection) {
     hob__db_connection_set(connection, HOB_DB_BUSY);
 }
 
-static bool send_setup(hob_db_connection *connection, hob_db_call *call, const char *sql, int count,
+static bool send_frame(hob_db_connection *connection, hob_db_call *call, const char *sql, int count,
                        const char *const *values) {
     if (!PQsendQueryParams(connection->pg, sql, count, NULL, values, NULL, NULL, 1))
         return false;
-    push(connection, HOB_DB_SLOT_SETUP, call, NULL);
+    push(connection, HOB_DB_SLOT_FRAME, call, NULL);
     return true;
 }
 
@@ -39,16 +39,16 @@ static bool send_head(hob_db_connection *connection, hob_db_call *call) {
     hob_db_tx_state *tx = call->tx;
     if (tx ? tx->begun : in_group(connection))
         return true;
-    if (tx && !send_setup(connection, call, hob__db_begin_sql(tx->options), 0, NULL))
+    if (tx && !send_frame(connection, call, hob__db_begin_sql(tx->options), 0, NULL))
         return false;
     if (tx)
         tx->begun = true;
     return db->config->db_prepare ||
-           send_setup(connection, call, timeouts, 2, (const char *[]){db->statement_timeout, db->lock_timeout});
+           send_frame(connection, call, timeouts, 2, (const char *[]){db->statement_timeout, db->lock_timeout});
 }
 
-static bool send_prepare(hob_db_connection *connection, hob_db_call *call, const char *name) {
-    hob_db_statement *statement = call->statement;
+static bool send_prepare(hob_db_connection *connection, hob_db_call *call, hob_db_statement *statement,
+                         const char *name) {
     if (statement->prepared[connection->index] == statement->generation)
         return true;
     if (!PQsendPrepare(connection->pg, name, statement->sql, statement->param_count, statement->types))
@@ -59,16 +59,29 @@ static bool send_prepare(hob_db_connection *connection, hob_db_call *call, const
     return true;
 }
 
-static bool send_statement(hob_db_connection *connection, hob_db_call *call) {
-    const hob_db_params *params = &call->params;
+/* statement: NULL: unprepared. call: which it is, or is for. */
+static bool send_statement(hob_db_connection *connection, hob_db_call *call, hob_db_statement *statement,
+                           const char *sql, const hob_db_params *params) {
     char name[HOB_DB_STATEMENT_NAME];
-    if (!call->statement || !connection->db->config->db_prepare)
-        return PQsendQueryParams(connection->pg, call->sql, params->count, params->types, params->values,
-                                 params->lengths, params->formats, 1);
-    hob__db_statement_name(call->statement, name);
-    return send_prepare(connection, call, name) &&
+    if (!statement || !connection->db->config->db_prepare)
+        return PQsendQueryParams(connection->pg, sql, params->count, params->types, params->values, params->lengths,
+                                 params->formats, 1);
+    hob__db_statement_name(statement, name);
+    return send_prepare(connection, call, statement, name) &&
            PQsendQueryPrepared(connection->pg, name, params->count, params->values, params->lengths, params->formats,
                                1);
+}
+
+/* Under the Sync of its call, so the server comes to it only when that succeeded. */
+static bool send_commit(hob_db_connection *connection, hob_db_call *call) {
+    static const hob_db_params none;
+    hob_db_statement *statement = hob__db_statement(connection->db, HOB_DB_COMMIT, &none);
+    if (!send_statement(connection, call, statement, HOB_DB_COMMIT, &none)) {
+        hob__db_connection_lose(connection, PQerrorMessage(connection->pg), false);
+        return false;
+    }
+    push(connection, HOB_DB_SLOT_FRAME, call, statement);
+    return true;
 }
 
 /* Nothing of it was sent. What libpq refuses twice, it will refuse again. */
@@ -82,7 +95,8 @@ static void refuse(hob_db_connection *connection, hob_db_call *call) {
 }
 
 static bool send_call(hob_db_connection *connection, hob_db_call *call) {
-    if (!send_head(connection, call) || !send_statement(connection, call)) {
+    if (!send_head(connection, call) ||
+        !send_statement(connection, call, call->statement, call->sql, &call->params)) {
         refuse(connection, call);
         return false;
     }
@@ -93,7 +107,7 @@ static bool send_call(hob_db_connection *connection, hob_db_call *call) {
     call->connection = connection;
     connection->live++;
     connection->db->counters.queries++;
-    return true;
+    return !call->last || send_commit(connection, call);
 }
 
 static bool send_sync(hob_db_connection *connection) {
@@ -185,7 +199,7 @@ void hob__db_batch_send_tx(hob_db_connection *connection) {
 void hob__db_batch_send_rollback(hob_db_connection *connection) {
     begin(connection);
     connection->rolls_back = true;
-    if (!send_setup(connection, NULL, "ROLLBACK", 0, NULL))
+    if (!send_frame(connection, NULL, "ROLLBACK", 0, NULL))
         hob__db_connection_lose(connection, PQerrorMessage(connection->pg), false);
     else if (send_sync(connection))
         end(connection);
@@ -214,7 +228,7 @@ static bool shows_read_only(const hob_db_slot *slot, const PGresult *result) {
     return call && !(call->tx && call->tx->options.read_only) && hob__db_refused_write(result);
 }
 
-/* Keeps the result for the call's Sync; of what runs ahead of a call, only its failure. The first error is what
+/* Keeps the result for the call's Sync; of what stands around a call, only its failure. The first error is what
  * happened: what follows it only says so. */
 static void keep(const hob_db_slot *slot, PGresult *result) {
     hob_db_call *call = slot->call;

@@ -94,7 +94,8 @@ struct hob_db_call {
         HOB_DB_DONE     /* nobody but its task knows it */
     } state;
     bool write;
-    bool commit;         /* COMMIT itself */
+    bool commit;         /* COMMIT itself, or travels with it */
+    bool last;           /* COMMIT travels with it */
     bool alone;          /* under a Sync of its own: it was aborted by another's failure */
     bool lost;           /* was sent on a connection that broke */
     bool reprepared;     /* was sent with a plan that had gone stale */
@@ -127,7 +128,7 @@ typedef enum hob_db_state {
 } hob_db_state;
 
 typedef enum hob_db_slot_kind {
-    HOB_DB_SLOT_SETUP,
+    HOB_DB_SLOT_FRAME, /* what stands around a call: BEGIN, its timeouts, COMMIT */
     HOB_DB_SLOT_PREPARE,
     HOB_DB_SLOT_CALL,
     HOB_DB_SLOT_SYNC
@@ -136,12 +137,12 @@ typedef enum hob_db_slot_kind {
 /* What a result will be for, in the order of sending. */
 typedef struct hob_db_slot {
     hob_db_slot_kind kind;
-    hob_db_call *call; /* of SETUP and PREPARE: the call behind them; NULL: nobody waits (any more) */
+    hob_db_call *call; /* of FRAME and PREPARE: the call they are for; NULL: nobody waits (any more) */
     hob_db_statement *statement;
     uint32_t generation;
 } hob_db_slot;
 
-#define HOB_DB_SLOTS (4 * HOB_DB_BATCH + 1) /* set-up, Prepare, call and Sync for each, and BEGIN once */
+#define HOB_DB_SLOTS (4 * HOB_DB_BATCH + 3) /* frame, Prepare, call and Sync for each; BEGIN; COMMIT's Prepare, COMMIT */
 
 struct hob_db_connection {
     hob_db *db;
@@ -219,7 +220,9 @@ struct hob_db_tx_state {
     hob_db_calls calls;            /* not sent yet */
     hob_outcome outcome;
     bool queued, begun;
+    bool over; /* COMMIT was sent with its last statement */
 };
+#define HOB_DB_COMMIT "COMMIT"
 
 const char *hob__db_begin_sql(hob_tx_options options);
 void hob__db_begins_serve(hob_db *db); /* gives idle connections to the transactions that wait for one */

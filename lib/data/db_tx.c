@@ -1,6 +1,6 @@
 /*
  * A transaction has a connection of its own from hob__db_begin to its end. BEGIN travels with its first statement, so
- * one that asks nothing costs nothing.
+ * one that asks nothing costs nothing; and COMMIT with the last one, where the program says which that is.
  */
 #include <string.h>
 
@@ -108,16 +108,53 @@ static hob_outcome run(hob_db_tx_state *tx, hob_db_call *call) {
     return tx->connection ? hob__db_call_run(tx->db, call) : HOB_OUTCOME_UNAVAILABLE;
 }
 
-hob_rows *hob__db_tx_query(hob_db_tx_state *tx, const hob_query *query, const hob_param *params, size_t count) {
+static bool cancelled(hob_task *task) {
+    return hob__task_park(task, 0) == HOB_WAKE_CANCELLED; /* a time that has passed: it does not sleep */
+}
+
+/* Why there is nothing to commit; GOOD: there may be. */
+static hob_outcome before_commit(hob_db_tx_state *tx) {
+    if (tx->outcome != HOB_OUTCOME_GOOD)
+        return tx->outcome;
+    if (!tx->connection)
+        return HOB_OUTCOME_UNAVAILABLE;
+    if (cancelled(tx->task))
+        return HOB_OUTCOME_CANCELLED;
+    return tx->task->deadline <= hob__clock_ns() ? HOB_OUTCOME_TIMEOUT : HOB_OUTCOME_GOOD;
+}
+
+static hob_outcome before_query(const hob_db_tx_state *tx, const hob_query *query) {
+    if (!tx->over)
+        return HOB_OUTCOME_GOOD;
+    hob__log(HOB_LOG_ERROR, "database: behind the last query of its transaction: %s", query->sql);
+    return HOB_OUTCOME_FAILED;
+}
+
+static hob_rows *ask(hob_db_tx_state *tx, const hob_query *query, const hob_param *params, size_t count, bool last) {
     hob_db_call call;
     /* The running task, which may be a branch of the one that began. */
     hob_outcome outcome = hob__db_call_init(tx->db, &call, hob__task_self(), query, params, count);
+    call.commit = call.last = last;
     if (outcome == HOB_OUTCOME_GOOD)
+        outcome = before_query(tx, query);
+    if (outcome == HOB_OUTCOME_GOOD && last)
+        outcome = before_commit(tx);
+    if (outcome == HOB_OUTCOME_GOOD) {
+        tx->over = last;
         outcome = run(tx, &call);
+    }
     hob_rows *rows = hob__db_rows(&call, outcome);
     if (tx->outcome == HOB_OUTCOME_GOOD)
         tx->outcome = rows->outcome;
     return rows;
+}
+
+hob_rows *hob__db_tx_query(hob_db_tx_state *tx, const hob_query *query, const hob_param *params, size_t count) {
+    return ask(tx, query, params, count, false);
+}
+
+hob_rows *hob__db_tx_query_last(hob_db_tx_state *tx, const hob_query *query, const hob_param *params, size_t count) {
+    return ask(tx, query, params, count, true);
 }
 
 hob_outcome hob__db_tx_outcome(const hob_db_tx_state *tx) {
@@ -144,13 +181,10 @@ static void release(hob_db_tx_state *tx) {
     hob__db_connection_rest(connection);
 }
 
-static bool cancelled(hob_task *task) {
-    return hob__task_park(task, 0) == HOB_WAKE_CANCELLED; /* a time that has passed: it does not sleep */
-}
-
 void hob__db_rollback(hob_db_tx_state *tx) {
     hob_db_connection *connection = tx->connection;
-    if (!connection || !tx->begun || connection->state == HOB_DB_BUSY) {
+    bool nothing = !connection || !tx->begun || PQtransactionStatus(connection->pg) == PQTRANS_IDLE;
+    if (nothing || connection->state == HOB_DB_BUSY) {
         release(tx);
         return;
     }
@@ -175,7 +209,7 @@ static hob_outcome outcome_of_commit(hob_db_call *call, hob_outcome outcome) {
 }
 
 static hob_outcome send_commit(hob_db_tx_state *tx) {
-    static const hob_query COMMIT = HOB_WRITE("COMMIT");
+    static const hob_query COMMIT = HOB_WRITE(HOB_DB_COMMIT);
     hob_db_call call;
     hob_outcome outcome = hob__db_call_init(tx->db, &call, tx->task, &COMMIT, NULL, 0);
     call.commit = true;
@@ -184,24 +218,14 @@ static hob_outcome send_commit(hob_db_tx_state *tx) {
     return outcome_of_commit(&call, outcome);
 }
 
-/* Why there is nothing to commit; GOOD: there may be. */
-static hob_outcome before_commit(hob_db_tx_state *tx) {
-    if (tx->outcome != HOB_OUTCOME_GOOD)
-        return tx->outcome;
-    if (!tx->connection)
-        return HOB_OUTCOME_UNAVAILABLE;
-    if (cancelled(tx->task))
-        return HOB_OUTCOME_CANCELLED;
-    return tx->task->deadline <= hob__clock_ns() ? HOB_OUTCOME_TIMEOUT : HOB_OUTCOME_GOOD;
-}
-
 hob_outcome hob__db_commit(hob_db_tx_state *tx) {
-    hob_outcome outcome = before_commit(tx);
+    bool committed = tx->over && tx->outcome == HOB_OUTCOME_GOOD;
+    hob_outcome outcome = committed ? HOB_OUTCOME_GOOD : before_commit(tx);
     if (outcome != HOB_OUTCOME_GOOD) {
         hob__db_rollback(tx);
         return outcome;
     }
-    if (tx->begun)
+    if (tx->begun && !committed)
         outcome = send_commit(tx);
     release(tx);
     return outcome;

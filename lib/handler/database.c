@@ -16,6 +16,12 @@ hob_rows *hob_db_query_list(hob_ctx *c, const hob_query *query, const hob_param 
     return hob__db_query(c->services->db, c->task, query, params, count);
 }
 
+hob_rows *hob_db_query_last_list(hob_ctx *c, const hob_query *query, const hob_param *params, size_t count) {
+    if (c->transaction)
+        return hob__db_tx_query_last(c->transaction, query, params, count);
+    return hob_db_query_list(c, query, params, count);
+}
+
 /* What had been answered before fn ran: what fn says in an attempt that comes to nothing must not show in the answer.
  * Headers are copied, since setting one replaces it in place. */
 typedef struct answer {

@@ -12,6 +12,7 @@ typedef struct script {
     hob_tx_options options;
     const char *statements[5];
     bool rollback;
+    int last;                /* of the statements, counted from 1, with which COMMIT travels; 0: none */
     hob_outcome outcomes[5]; /* of the statements */
     bool began;
 } script;
@@ -24,7 +25,7 @@ static void act_tx(actor *self) {
     script->began = true;
     for (int i = 0; i < 5 && script->statements[i]; i++) {
         hob_query query = HOB_WRITE(script->statements[i]);
-        self->rows = hob__db_tx_query(tx, &query, NULL, 0);
+        self->rows = (i + 1 == script->last ? hob__db_tx_query_last : hob__db_tx_query)(tx, &query, NULL, 0);
         script->outcomes[i] = self->rows->outcome;
     }
     self->outcome = hob__db_tx_outcome(tx);
@@ -165,17 +166,83 @@ static void a_commit_can_fail(void **state) {
     assert_int_equal(hob__db_counters(db)->lost, 0);
 }
 
+static void commit_travels_with_the_last(void **state) {
+    (void)state;
+    script script = {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')",
+                                    "INSERT INTO item (id, name) VALUES (2, 'b') RETURNING name"},
+                     .last = 2};
+    uint64_t batches = hob__db_counters(db)->batches;
+    for (int i = 0; i < 3; i++) { /* first with what has to be prepared */
+        server_sql("DELETE FROM item");
+        actor *self = run_tx(&script, 20000);
+        finish(self);
+        assert_value(self, "b");
+        assert_string_equal(items(), "a,b");
+    }
+    assert_int_equal(hob__db_counters(db)->batches - batches, 6);
+    assert_int_equal(hob__db_counters(db)->lost, 0);
+}
+
+static void what_was_committed_with_the_last_stays(void **state) {
+    (void)state;
+    script script = {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')"}, .last = 1, .rollback = true};
+    actor *self = run_tx(&script, 20000);
+    finish(self);
+    assert_int_equal(self->outcome, HOB_OUTCOME_GOOD);
+    assert_string_equal(items(), "a");
+    assert_int_equal(hob__db_counters(db)->batches, 1);
+}
+
+static void nothing_comes_behind_the_last(void **state) {
+    (void)state;
+    script script = {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')",
+                                    "INSERT INTO item (id, name) VALUES (2, 'b')"},
+                     .last = 1};
+    actor *self = run_tx(&script, 20000);
+    finish(self);
+    assert_int_equal(script.outcomes[0], HOB_OUTCOME_GOOD);
+    assert_int_equal(script.outcomes[1], HOB_OUTCOME_FAILED);
+    assert_string_equal(items(), "a");
+}
+
+static void a_last_that_fails_is_not_committed(void **state) {
+    (void)state;
+    script scripts[] = {
+        {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')", "INSERT INTO item (id, name) VALUES (2, 'a')"},
+         .last = 2},
+        {.statements = {"INSERT INTO item (id, tag) VALUES (1, 1)", "INSERT INTO item (id, tag) VALUES (2, 1)",
+                        "INSERT INTO item (id) VALUES (3)"},
+         .last = 2}, /* deferred: COMMIT fails, and the third must not be committed by itself */
+        {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')", "INSERT INTO item (id, size) VALUES (2, 0)",
+                        "INSERT INTO item (id) VALUES (3)"},
+         .last = 3}, /* the second has failed before */
+    };
+    static const hob_outcome outcomes[] = {HOB_OUTCOME_UNIQUE, HOB_OUTCOME_UNIQUE, HOB_OUTCOME_CHECK};
+    for (size_t i = 0; i < COUNT(scripts); i++) {
+        actor *self = run_tx(&scripts[i], 20000);
+        finish(self);
+        assert_int_equal(self->outcome, outcomes[i]);
+        turn_ms(20);
+        assert_string_equal(server_sql("SELECT count(*) FROM item"), "0");
+        assert_int_equal(hob__db_pool(db).idle, 2);
+    }
+    assert_int_equal(hob__db_counters(db)->lost, 0);
+}
+
 static void conflicts_are_serialization_failures(void **state) {
     (void)state;
-    server_sql("INSERT INTO item (id, size) VALUES (1, 1)");
-    script script = {
-        .options = {.isolation = HOB_TX_REPEATABLE_READ},
-        .statements = {"SELECT size FROM item", "SELECT pg_sleep(0.2)", "UPDATE item SET size = size + 1"}};
-    struct script other = script;
-    actor *a = run_tx(&script, 20000), *b = run_tx(&other, 20000);
-    finish_all();
-    assert_int_equal(a->outcome + b->outcome, HOB_OUTCOME_GOOD + HOB_OUTCOME_SERIALIZATION);
-    assert_string_equal(server_sql("SELECT size FROM item"), "2");
+    for (int last = 0; last <= 3; last += 3) {
+        server_sql("DELETE FROM item; INSERT INTO item (id, size) VALUES (1, 1)");
+        script script = {
+            .options = {.isolation = HOB_TX_REPEATABLE_READ},
+            .statements = {"SELECT size FROM item", "SELECT pg_sleep(0.2)", "UPDATE item SET size = size + 1"},
+            .last = last};
+        struct script other = script;
+        actor *a = run_tx(&script, 20000), *b = run_tx(&other, 20000);
+        finish_all();
+        assert_int_equal(a->outcome + b->outcome, HOB_OUTCOME_GOOD + HOB_OUTCOME_SERIALIZATION);
+        assert_string_equal(server_sql("SELECT size FROM item"), "2");
+    }
 }
 
 /* Two transactions want the one connection that may be had; everybody else keeps the other. */
@@ -249,18 +316,21 @@ static void nobody_knows_about_a_commit_without_answer(void **state) {
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(10); RETURN NULL; END';"
         "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION slow()");
-    script scripts[2] = {{.statements = {"INSERT INTO item (id) VALUES (1)"}},
-                         {.statements = {"INSERT INTO item (id) VALUES (2)"}}};
-    actor *terminated = run_tx(&scripts[0], 20000);
-    turn_ms(100);
-    terminate_sessions();
-    finish(terminated);
-    turn_ms(100);
-    actor *late = run_tx(&scripts[1], 300);
-    finish(late);
+    for (int last = 0; last < 2; last++) { /* COMMIT by itself, and with the last statement */
+        script scripts[2] = {{.statements = {"INSERT INTO item (id) VALUES (1)"}, .last = last},
+                             {.statements = {"INSERT INTO item (id) VALUES (2)"}, .last = last}};
+        actor *terminated = run_tx(&scripts[0], 20000);
+        turn_ms(100);
+        terminate_sessions();
+        finish(terminated);
+        turn_ms(100);
+        actor *late = run_tx(&scripts[1], 300);
+        finish(late);
+        assert_int_equal(terminated->outcome, HOB_OUTCOME_UNKNOWN);
+        assert_int_equal(late->outcome, HOB_OUTCOME_UNKNOWN);
+        turn_ms(100);
+    }
     server_sql("DROP FUNCTION slow CASCADE");
-    assert_int_equal(terminated->outcome, HOB_OUTCOME_UNKNOWN);
-    assert_int_equal(late->outcome, HOB_OUTCOME_UNKNOWN);
 }
 
 static void a_deadline_ends_a_transaction(void **state) {
@@ -380,6 +450,10 @@ int main(void) {
         TX_TEST(options_reach_the_server, open_two),
         TX_TEST(the_first_failure_is_the_outcome, open_two),
         TX_TEST(a_commit_can_fail, open_two),
+        TX_TEST(commit_travels_with_the_last, open_two),
+        TX_TEST(what_was_committed_with_the_last_stays, open_two),
+        TX_TEST(nothing_comes_behind_the_last, open_two),
+        TX_TEST(a_last_that_fails_is_not_committed, open_two),
         TX_TEST(conflicts_are_serialization_failures, open_four),
         TX_TEST(a_transaction_never_takes_the_last_connection, open_two),
         TX_TEST(of_one_connection_it_takes_that, open_one),
@@ -390,6 +464,7 @@ int main(void) {
         TX_TEST(a_cancelled_transaction_is_not_committed, open_two),
         TX_TEST(a_changed_table_asks_for_another_run, open_two),
         TX_TEST(timeouts_hold_without_startup_options, open_without_prepare),
+        TX_TEST(commit_travels_with_the_last, open_without_prepare),
         TX_TEST(branches_share_a_transaction, open_two),
         TX_TEST(a_transaction_begun_by_hand_does_not_leak, open_two),
     };
