@@ -113,7 +113,7 @@ test-compose: ## docker-compose.yml: the suite through it, scaling and faults un
 
 bench: ## measure against Go, php-fpm and the ceilings, into tests/bench/results (QUICK=1: Go only, two minutes)
 	@conf/dev/deps.sh $(packages_bench)
-	@$(MAKE) build
+	@$(MAKE) build $(BUILD)/tests/bench/support/no_work
 	@tests/bench/tools.sh $(BUILD)/bench $(if $(QUICK),,vegeta k6)
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(if $(QUICK),--quick,--results tests/bench/results) $(BENCH)
 

@@ -95,8 +95,7 @@ static void refuse(hob_db_connection *connection, hob_db_call *call) {
 }
 
 static bool send_call(hob_db_connection *connection, hob_db_call *call) {
-    if (!send_head(connection, call) ||
-        !send_statement(connection, call, call->statement, call->sql, &call->params)) {
+    if (!send_head(connection, call) || !send_statement(connection, call, call->statement, call->sql, &call->params)) {
         refuse(connection, call);
         return false;
     }

@@ -142,7 +142,8 @@ typedef struct hob_db_slot {
     uint32_t generation;
 } hob_db_slot;
 
-#define HOB_DB_SLOTS (4 * HOB_DB_BATCH + 3) /* frame, Prepare, call and Sync for each; BEGIN; COMMIT's Prepare, COMMIT */
+#define HOB_DB_SLOTS                                                                                                   \
+    (4 * HOB_DB_BATCH + 3) /* frame, Prepare, call and Sync for each; BEGIN; COMMIT's Prepare, COMMIT */
 
 struct hob_db_connection {
     hob_db *db;

@@ -39,6 +39,7 @@ STATEMENTS = {
 
 LOCATIONS = {"return-200": RETURN_200, "memcached-pass": MEMCACHED_PASS}
 PGBENCH = "pgbench"
+NO_WORK = "no-work"
 
 
 class NginxAlone(peers.Peer):
@@ -48,6 +49,20 @@ class NginxAlone(peers.Peer):
 
     def start(self):
         self.daemons[0].start()
+
+
+def no_work(place, options):
+    """A FastCGI service that does nothing but read and write."""
+    listen = place.sockets / "no-work.sock"
+    service = peers.Service(place, NO_WORK, [options.no_work_binary, listen], {}, listen)
+    return peers.behind_nginx(place, NO_WORK, None, service, peers.FASTCGI, options)
+
+
+def alone(name, stage):
+    """The ceiling of that name as a peer; None for pgbench, which is none."""
+    if name == NO_WORK:
+        return no_work(stage.place, stage.options)
+    return NginxAlone(stage.place, name, stage.cache.socket_path, stage.options) if name in LOCATIONS else None
 
 
 def store_users(cache, peer):

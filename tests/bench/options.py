@@ -9,8 +9,8 @@ import workloads
 
 BUILD = stack.ROOT / os.environ.get("HOB_BUILD", "build")
 TITLES = {"hob": "hob", "go": "Go", "go-nginx": "Go behind nginx", "go-batch": "Go, pgx batches", "php": "php-fpm",
-          "slow": "hob, 20 us slower", "return-200": "nginx return 200", "memcached-pass": "nginx memcached",
-          "pgbench": "pgbench"}
+          "slow": "hob, 20 us slower", "return-200": "nginx return 200", "no-work": "FastCGI, no work",
+          "memcached-pass": "nginx memcached", "pgbench": "pgbench"}
 QUICK = {"rounds": 2, "seconds": 2, "connections": [64], "warm_each_round": False, "peers": ["hob", "go", "go-nginx"],
          "workloads": [name for name in workloads.ALL if name != "logged"], "ceilings": False, "open_seconds": 0,
          "day_seconds": 0}
@@ -62,6 +62,7 @@ def parse(description):
     p.add_argument("--children", type=int, default=16, help="of php-fpm")
     p.add_argument("--binary", type=pathlib.Path, default=BUILD / "users-api")
     p.add_argument("--slow-binary", type=pathlib.Path, default=BUILD / "tests/bench/support/slow")
+    p.add_argument("--no-work-binary", type=pathlib.Path, default=BUILD / "tests/bench/support/no_work")
     p.add_argument("--tools", type=pathlib.Path, default=BUILD / "bench", help="where users-api-go, vegeta and k6 are")
     p.add_argument("--hob", type=_hob, action="append", default=[], help=Hob.__doc__,
                    metavar="NAME=PROGRAM[,HOB_SETTING=value][,nginx=FILE]")

@@ -40,8 +40,8 @@ def summed_up(workload, samples, connections=None, rate=None):
 
 def closed(theatre, workload, connections, options):
     names = list(options.peers)
-    if options.ceilings and workload.ceiling and connections == verdict.CONNECTIONS:
-        names.append(workload.ceiling)
+    if options.ceilings and connections == verdict.CONNECTIONS:
+        names += workload.ceilings
     return summed_up(workload, rounds.interleaved(theatre, workload, names, connections, options), connections)
 
 

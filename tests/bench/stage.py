@@ -55,8 +55,10 @@ class Stage:
         return peers.KINDS[name](self.place, variant, self, self.options)
 
     def _start_ceilings(self, workloads):
-        for name in {w.ceiling for w in workloads} & ceilings.LOCATIONS.keys():
-            self.alone[name] = self._run(ceilings.NginxAlone(self.place, name, self.cache.socket_path, self.options))
+        for name in sorted({name for w in workloads for name in w.ceilings}):
+            ceiling = ceilings.alone(name, self)
+            if ceiling:
+                self.alone[name] = self._run(ceiling)
         if "memcached-pass" in self.alone:
             ceilings.store_users(self.cache, next(iter(self.peers.values())))
 

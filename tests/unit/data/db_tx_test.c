@@ -195,9 +195,9 @@ static void what_was_committed_with_the_last_stays(void **state) {
 
 static void nothing_comes_behind_the_last(void **state) {
     (void)state;
-    script script = {.statements = {"INSERT INTO item (id, name) VALUES (1, 'a')",
-                                    "INSERT INTO item (id, name) VALUES (2, 'b')"},
-                     .last = 1};
+    script script = {
+        .statements = {"INSERT INTO item (id, name) VALUES (1, 'a')", "INSERT INTO item (id, name) VALUES (2, 'b')"},
+        .last = 1};
     actor *self = run_tx(&script, 20000);
     finish(self);
     assert_int_equal(script.outcomes[0], HOB_OUTCOME_GOOD);
