@@ -61,8 +61,7 @@ typedef struct hob_db_tx_state hob_db_tx_state;
 hob_db_tx_state *hob__db_begin(hob_db *db, hob_task *task, hob_tx_options options, hob_outcome *outcome) HOB_MUST_CHECK;
 hob_rows *hob__db_tx_query(hob_db_tx_state *tx, const hob_query *query, const hob_param *params,
                            size_t count) HOB_MUST_CHECK;
-/* COMMIT travels with it: GOOD when both succeeded, and UNKNOWN as of hob__db_commit. Nothing may be asked behind it.
- */
+/* COMMIT travels with it: GOOD when both succeeded, UNKNOWN as of hob__db_commit. Nothing may be asked behind it. */
 hob_rows *hob__db_tx_query_last(hob_db_tx_state *tx, const hob_query *query, const hob_param *params,
                                 size_t count) HOB_MUST_CHECK;
 /* The first failure of its statements, GOOD while there is none. */
