@@ -40,8 +40,8 @@ def heading(options):
     m = machine(options)
     return (f"{m['date']}: {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, Linux {m['kernel']};"
             f" nginx {m['nginx']}, PostgreSQL {m['postgresql']}, memcached {m['memcached']}, Go {m['go']}\n"
-            f"{options.rounds} rounds of {options.seconds} s, interleaved; hob {options.workers} workers, nginx"
-            f" {options.nginx_workers}, {options.pool} database connections each, Go's GOGC"
+            f"{options.rounds} rounds of {options.seconds} s, interleaved; workers: hob {options.workers}, nginx"
+            f" {options.nginx_workers}; {options.pool} database connections each, Go's GOGC"
             f" {options.gogc}, php-fpm {options.children} children."
             " Medians, with the least and the greatest.\n")
 

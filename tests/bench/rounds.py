@@ -24,7 +24,7 @@ def interleaved(stage, workload, names, connections, plan):
             samples[name].append({"rate": ceilings.pgbench(stage, workload, plan.seconds)})
             continue
         peer = stage.peer(name, workload)
-        if turn == 0 or plan.warm_each_round:
+        if turn == 0:
             load.wrk(stage, peer, workload, connections, plan.warm_seconds)
         samples[name].append(load.wrk(stage, peer, workload, connections, plan.seconds))
     return samples
