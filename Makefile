@@ -111,7 +111,7 @@ test-compose: ## docker-compose.yml: the suite through it, scaling and faults un
 	@conf/dev/deps.sh $(packages_compose)
 	@$(PYTHON) -B -m pytest -q -p no:cacheprovider tests/compose
 
-bench: ## measure against Go, php-fpm and the ceilings, into tests/bench/results, an hour (QUICK=1: Go only, two minutes)
+bench: ## measure against Go, php-fpm and the ceilings, into tests/bench/results, 40 minutes (QUICK=1: Go only, two minutes)
 	@conf/dev/deps.sh $(packages_bench)
 	@$(MAKE) build $(BUILD)/tests/bench/support/no_work
 	@tests/bench/tools.sh $(BUILD)/bench $(if $(QUICK),,vegeta k6)

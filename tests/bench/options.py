@@ -11,7 +11,7 @@ BUILD = stack.ROOT / os.environ.get("HOB_BUILD", "build")
 TITLES = {"hob": "hob", "go": "Go", "go-nginx": "Go behind nginx", "go-batch": "Go, pgx batches", "php": "php-fpm",
           "slow": "hob, 20 us slower", "return-200": "nginx return 200", "no-work": "FastCGI, no work",
           "memcached-pass": "nginx memcached", "pgbench": "pgbench"}
-QUICK = {"rounds": 2, "seconds": 2, "connections": [64], "peers": ["hob", "go", "go-nginx"],
+QUICK = {"rounds": 2, "connections": [64], "peers": ["hob", "go", "go-nginx"],
          "workloads": [name for name in workloads.ALL if name != "logged"], "ceilings": False, "open_seconds": 0,
          "day_seconds": 0}
 
@@ -46,10 +46,10 @@ def parse(description):
     p.add_argument("--peers", type=_names, default=["hob", "go", "go-nginx", "go-batch", "php"], help=",".join(TITLES))
     p.add_argument("--connections", type=_numbers, default=[16, 64, 256])
     p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=int, default=3, help="of a measurement")
+    p.add_argument("--seconds", type=int, default=2, help="of a measurement")
     p.add_argument("--warm-seconds", type=int, default=1, help="of a peer, before its first measurement of a kind")
     p.add_argument("--ceilings", action=argparse.BooleanOptionalAction, default=True, help="nginx alone, pgbench")
-    p.add_argument("--open-seconds", type=int, default=6, help="of a measurement at a constant rate; 0: none")
+    p.add_argument("--open-seconds", type=int, default=5, help="of a measurement at a constant rate; 0: none")
     p.add_argument("--day-seconds", type=int, default=20, help="of a k6 user's day; 0: none")
     p.add_argument("--results", type=pathlib.Path, help="a directory for JSON, text and plots")
     p.add_argument("--hold", action="store_true", help="start the peers, say where they are, and wait for Ctrl-C")

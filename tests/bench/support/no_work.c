@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fastcgi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,14 @@ static int listen_on(const char *path) {
 
 static void watch(int set, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-    if (fd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0)
-        fail("a connection");
+    if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0)
+        fail("epoll_ctl");
+}
+
+static void take_connection(int set, int listener) {
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    if (fd >= 0)
+        watch(set, fd); /* else nginx has gone */
 }
 
 static void serve(int fd) {
@@ -70,17 +77,17 @@ int main(int argc, char **argv) {
     struct epoll_event events[EVENTS];
     if (argc != 2)
         return 2;
+    signal(SIGPIPE, SIG_IGN); /* when a measurement ends, nginx drops what is under way */
     int listener = listen_on(argv[1]), set = epoll_create1(0);
     watch(set, listener);
     for (;;) {
         int count = epoll_wait(set, events, EVENTS, -1);
         if (count < 0 && errno != EINTR)
             fail("epoll_wait");
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < count; i++)
             if (events[i].data.fd == listener)
-                watch(set, accept4(listener, NULL, NULL, SOCK_NONBLOCK));
+                take_connection(set, listener);
             else
                 serve(events[i].data.fd);
-        }
     }
 }
