@@ -176,7 +176,7 @@ static hob_services_shared shared_of(const worker *w) {
 
 static void on_supervisor(hob_watch *watch, uint32_t events) {
     (void)events;
-    worker *w = (worker *)((char *)watch - offsetof(worker, supervisor));
+    worker *w = hob__container_of(watch, worker, supervisor);
     hob__loop_unwatch(w->services.loop, watch);
     drain(w, "the supervisor has died");
 }
@@ -233,7 +233,7 @@ static void publish(worker *w) {
 }
 
 static void on_turn(hob_turn_hook *hook) {
-    worker *w = (worker *)((char *)hook - offsetof(worker, turn));
+    worker *w = hob__container_of(hook, worker, turn);
     publish(w);
     if (w->services.served >= w->retirement.requests)
         drain(w, "HOB_WORKER_MAX_REQUESTS");
@@ -276,7 +276,7 @@ static void close_connections(worker *w) {
 /* ---- From state to state ---- */
 
 static void on_look(hob_timer *timer) {
-    worker *w = (worker *)((char *)timer - offsetof(worker, look));
+    worker *w = hob__container_of(timer, worker, look);
     int64_t now = hob__clock_ns();
     hob__slot_sample(w->slot);
     switch (w->state) {
@@ -326,7 +326,7 @@ typedef struct flush {
 } flush;
 
 static void flush_cache(hob_task *task) {
-    hob_services *services = ((flush *)((char *)task - offsetof(flush, task)))->services;
+    hob_services *services = hob__container_of(task, flush, task)->services;
     hob__cache_free(services->cache);
     services->cache = NULL;
     hob__loop_stop(task->loop);

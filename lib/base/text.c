@@ -25,6 +25,13 @@ bool hob__text_equal_nocase(hob_text a, hob_text b) {
     return true;
 }
 
+uint32_t hob__text_hash(hob_text text) {
+    uint32_t hash = 2166136261U;
+    for (size_t i = 0; i < text.size; i++)
+        hash = (hash ^ (unsigned char)text.data[i]) * 16777619U;
+    return hash;
+}
+
 static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -134,13 +141,4 @@ bool hob__text_has_control(hob_text text) {
             return true;
     }
     return false;
-}
-
-bool hob__text_equal_secret(hob_text a, hob_text b) {
-    if (a.size != b.size)
-        return false;
-    volatile unsigned char difference = 0; /* volatile: the loop may not end at the first difference */
-    for (size_t i = 0; i < a.size; i++)
-        difference |= (unsigned char)(a.data[i] ^ b.data[i]);
-    return difference == 0;
 }

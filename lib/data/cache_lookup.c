@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "base/log.h"
+#include "base/text.h"
 
 void hob__cache_lookup_add(hob_cache_lookup *lookup) {
     hob_cache_server *server = lookup->server;
@@ -47,13 +47,6 @@ static void finish_all(hob_cache_lookups *list, hob_cache_found found) {
 
 /* ---- Gathering ---- */
 
-static uint32_t hash_of(hob_text key) {
-    uint32_t hash = 2166136261U; /* FNV-1a: only to tell most keys of a batch apart quickly */
-    for (size_t i = 0; i < key.size; i++)
-        hash = (hash ^ (unsigned char)key.data[i]) * 16777619U;
-    return hash;
-}
-
 static hob_cache_slot *slot_of(hob_cache_server *server, hob_text key, uint32_t hash) {
     for (size_t i = 0; i < server->slot_count; i++) {
         hob_cache_slot *slot = &server->slots[i];
@@ -80,7 +73,7 @@ static void gather(hob_cache_server *server) {
     hob_cache_lookup *lookup;
     server->slot_count = 0;
     while ((lookup = TAILQ_FIRST(&server->pending))) {
-        uint32_t hash = hash_of(lookup->key);
+        uint32_t hash = hob__text_hash(lookup->key);
         hob_cache_slot *slot = slot_of(server, lookup->key, hash);
         if (!slot) {
             bytes += lookup->key.size + 1;

@@ -281,7 +281,7 @@ static void count_waits(hob_db *db) {
 }
 
 static void on_turn(hob_turn_hook *hook) {
-    hob_db *db = (hob_db *)((char *)hook - offsetof(hob_db, hook));
+    hob_db *db = hob__container_of(hook, hob_db, hook);
     if (db->closing)
         return;
     if (db->failures > 0 && hob__db_open(db) > 0)

@@ -10,11 +10,11 @@
 #define JITTER 0.1
 
 static hob_db_connection *of_watch(hob_watch *watch) {
-    return (hob_db_connection *)((char *)watch - offsetof(hob_db_connection, watch));
+    return hob__container_of(watch, hob_db_connection, watch);
 }
 
 static hob_db_connection *of_timer(hob_timer *timer) {
-    return (hob_db_connection *)((char *)timer - offsetof(hob_db_connection, timer));
+    return hob__container_of(timer, hob_db_connection, timer);
 }
 
 void hob__db_connection_set(hob_db_connection *connection, hob_db_state state) {
@@ -274,7 +274,7 @@ static void connect_begin(hob_db_connection *connection) {
 }
 
 static void resolve(hob_task *task) {
-    hob_db_connection *connection = (hob_db_connection *)((char *)task - offsetof(hob_db_connection, task));
+    hob_db_connection *connection = hob__container_of(task, hob_db_connection, task);
     if (hob__db_conninfo_resolve(connection->info, connection->db->offload, task))
         connect_begin(connection);
     else

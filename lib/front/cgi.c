@@ -146,7 +146,7 @@ static void write_answer(cgi *run, hob_response *response) {
 /* ---- All of it ---- */
 
 static void serve(hob_task *task) {
-    cgi *run = (cgi *)((char *)task - offsetof(cgi, task));
+    cgi *run = hob__container_of(task, cgi, task);
     hob_services *services = run->services;
     hob_response response;
     hob__services_serve(services, task, &run->request, &response);

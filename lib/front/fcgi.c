@@ -87,7 +87,7 @@ void hob__connection_serve(hob_connection *k) {
 }
 
 static void on_retry(hob_timer *timer) {
-    hob_front *front = (hob_front *)((char *)timer - offsetof(hob_front, retry));
+    hob_front *front = hob__container_of(timer, hob_front, retry);
     hob_connection *k;
     while ((k = front->starved) != NULL && hob__exchange_start(k)) {
         k->starved = false;
@@ -153,7 +153,7 @@ void hob__exchange_free(hob_exchange *x) {
 /* ---- Accepting ---- */
 
 static void listen_again(hob_timer *timer) {
-    hob_front *front = (hob_front *)((char *)timer - offsetof(hob_front, resume));
+    hob_front *front = hob__container_of(timer, hob_front, resume);
     hob_loop *loop = front->services->loop;
     if (!hob__loop_watch(loop, &front->listener, EPOLLIN | EPOLLEXCLUSIVE))
         hob__timer_set(loop, timer, hob__clock_ns() + PAUSE);
@@ -220,7 +220,7 @@ static int accepts_now(hob_front *front) {
 
 static void on_listener(hob_watch *watch, uint32_t events) {
     (void)events;
-    hob_front *front = (hob_front *)((char *)watch - offsetof(hob_front, listener));
+    hob_front *front = hob__container_of(watch, hob_front, listener);
     for (int i = accepts_now(front); i > 0; i--) {
         struct sockaddr_storage peer = {0};
         socklen_t size = sizeof(peer);

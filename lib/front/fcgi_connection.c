@@ -21,7 +21,7 @@ static bool is_aborted(const hob_connection *k) {
 }
 
 void hob__connection_event(hob_watch *watch, uint32_t events) {
-    hob_connection *k = (hob_connection *)((char *)watch - offsetof(hob_connection, watch));
+    hob_connection *k = hob__container_of(watch, hob_connection, watch);
     if (watch->fd < 0)
         return;
     k->ready |= events & (EPOLLIN | EPOLLOUT);
@@ -136,7 +136,7 @@ static ssize_t receive(hob_connection *k, uint8_t *into, size_t room) {
 }
 
 static hob_exchange *exchange_of(hob_port *port) {
-    return (hob_exchange *)((char *)port - offsetof(hob_exchange, port));
+    return hob__container_of(port, hob_exchange, port);
 }
 
 static ssize_t port_read(hob_port *port, int fd, void *buffer, size_t size) {

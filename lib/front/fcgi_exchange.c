@@ -124,7 +124,7 @@ static bool serve(hob_exchange *x) {
 }
 
 static void run(hob_task *task) {
-    hob_exchange *x = (hob_exchange *)((char *)task - offsetof(hob_exchange, task));
+    hob_exchange *x = hob__container_of(task, hob_exchange, task);
     hob_connection *k = x->connection;
     bool kept = serve(x);
     hob__flight_end(k->flight);

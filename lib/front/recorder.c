@@ -84,7 +84,7 @@ static void clear_environment(recorder *self) {
 }
 
 static void serve(hob_task *task) {
-    recorder *self = (recorder *)((char *)task - offsetof(recorder, task));
+    recorder *self = hob__container_of(task, recorder, task);
     hob__request_from_environment(&self->request, self->arena, self->environment, self->config.mount);
     self->request.body = hob_text_of(self->body);
     self->request.started = hob__clock_ns();
@@ -99,7 +99,7 @@ static void serve(hob_task *task) {
 
 /* The arena is emptied in a task, as every front does it: what the last request deferred may have to wait. */
 static void reset(hob_task *task) {
-    recorder *self = (recorder *)((char *)task - offsetof(recorder, task));
+    recorder *self = hob__container_of(task, recorder, task);
     hob__arena_reset(self->arena);
     self->done = true;
 }

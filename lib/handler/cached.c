@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "handler/services.h"
 
 #define FLIGHT_BUCKETS 1024
@@ -60,12 +61,9 @@ struct hob_forget {
 
 static flight *flights[FLIGHT_BUCKETS];
 
-/* FNV-1a: keys are the application's own, so nobody can aim at a bucket worth the trouble of a keyed hash. */
+/* Keys are the application's own, so nobody can aim at a bucket worth the trouble of a keyed hash. */
 static flight **bucket_of(hob_text key) {
-    uint32_t hash = 2166136261U;
-    for (size_t i = 0; i < key.size; i++)
-        hash = (hash ^ (unsigned char)key.data[i]) * 16777619U;
-    return &flights[hash % FLIGHT_BUCKETS];
+    return &flights[hob__text_hash(key) % FLIGHT_BUCKETS];
 }
 
 static bool is_open(const flight *f) {

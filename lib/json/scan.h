@@ -1,4 +1,4 @@
-/* Where plain bytes of a JSON string end, eight at a time; shared by the check and the writer. */
+/* What bytes of a JSON string are not written as themselves, several at a time; shared by the check and the writer. */
 #ifndef HOB_JSON_SCAN_H
 #define HOB_JSON_SCAN_H
 
@@ -40,15 +40,6 @@ static inline bool hob__json_special_in(hob__sixteen bytes) {
 
 static inline bool hob__json_plain(unsigned char c) {
     return c >= 0x20 && c != '"' && c != '\\';
-}
-
-/* The first byte that is not written as itself in a JSON string; end when all are. */
-static inline const char *hob__json_plain_end(const char *at, const char *end) {
-    while (end - at >= 8 && !hob__json_special(hob__load_eight(at)))
-        at += 8;
-    while (at < end && hob__json_plain((unsigned char)*at))
-        at++;
-    return at;
 }
 
 #endif

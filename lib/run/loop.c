@@ -16,7 +16,7 @@
 
 static void on_signal_event(hob_watch *watch, uint32_t events) {
     (void)events;
-    hob_loop *loop = (hob_loop *)((char *)watch - offsetof(hob_loop, signal_watch));
+    hob_loop *loop = hob__container_of(watch, hob_loop, signal_watch);
     uint64_t count;
     if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count) && loop->on_signal) {
         loop->on_signal(loop->on_signal_arg);

@@ -29,6 +29,9 @@ uint64_t hob__loop_pulse(const hob_loop *loop);
 void hob__loop_on_signal(hob_loop *loop, void (*on_signal)(void *arg), void *arg);
 void hob__loop_wake_from_signal(hob_loop *loop);
 
+/* Callbacks get the part that the loop knows (a watch, a timer, a task): this is what it is the `member` of. */
+#define hob__container_of(part, type, member) ((type *)((char *)(part)-offsetof(type, member)))
+
 /* A file descriptor with its events; owned and kept in place by its user while watched. A callback must bear a call for
  * nothing (an event gathered before it was unwatched and watched anew). It may not free a watch. */
 typedef struct hob_watch {

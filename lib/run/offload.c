@@ -57,7 +57,7 @@ static void on_finished(hob_watch *watch, uint32_t events) {
     (void)events;
     uint64_t count;
     if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
-        finish_jobs((hob_offload_pool *)((char *)watch - offsetof(hob_offload_pool, finished_watch)));
+        finish_jobs(hob__container_of(watch, hob_offload_pool, finished_watch));
     }
 }
 

@@ -65,7 +65,7 @@ static void make_ready(hob_task *task, hob_wake wake) {
 }
 
 static void on_timer(hob_timer *timer) {
-    make_ready((hob_task *)((char *)timer - offsetof(hob_task, timer)), HOB_WAKE_TIMEOUT);
+    make_ready(hob__container_of(timer, hob_task, timer), HOB_WAKE_TIMEOUT);
 }
 
 static void on_fiber(void *arg) {
