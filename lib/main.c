@@ -108,14 +108,13 @@ typedef struct options {
 /* false: something else was given. */
 static bool read_options(options *options, char *const *arguments) {
     *options = (struct options){0};
-    for (; *arguments != NULL; arguments++) {
+    for (; *arguments != NULL; arguments++)
         if (strcmp(*arguments, "--json") == 0)
             options->json = true;
         else if (strcmp(*arguments, "--pid-file") == 0 && arguments[1] != NULL)
             options->pid_file = *++arguments;
         else
             return false;
-    }
     return true;
 }
 
@@ -302,10 +301,9 @@ static int misused(hob_app *app) {
 }
 
 static int run_command(hob_app *app, int argc, char **argv) {
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(argv[1], COMMANDS[i].name) == 0 && argc - 2 <= COMMANDS[i].most)
             return COMMANDS[i].run(app, argv + 2);
-    }
     return misused(app);
 }
 

@@ -92,10 +92,9 @@ static void stop(hob_supervisor *s) {
 static void reopen_logs(hob_supervisor *s) {
     if (!hob__log_reopen())
         hob__log(HOB_LOG_ERROR, "HOB_LOG: %s cannot be opened anew, the old file stays in use: %m", s->config.log);
-    for (const hob_child *child = s->children; child != NULL; child = child->next) {
+    for (const hob_child *child = s->children; child != NULL; child = child->next)
         if (child->state != HOB_CHILD_STARTING) /* else it has just opened it, or is about to */
             hob__supervisor_signal(child, SIGUSR2);
-    }
 }
 
 static void change_count(hob_supervisor *s, int by) {
@@ -176,14 +175,12 @@ static void child_is_late(hob_supervisor *s, hob_child *child) {
 
 static void on_time(hob_supervisor *s) {
     int64_t now = hob__clock_ns();
-    for (hob_child *child = s->children; child != NULL; child = child->next) {
+    for (hob_child *child = s->children; child != NULL; child = child->next)
         if (child->state != HOB_CHILD_READY && child->deadline <= now)
             child_is_late(s, child);
-    }
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < s->count; i++)
         if (slot_waits(s, &s->slots[i]) && s->slots[i].start_at <= now)
             hob__supervisor_start(s, i);
-    }
     if (s->notify_interval > 0 && s->notify_at <= now) {
         hob__notify("WATCHDOG=1");
         s->notify_at = now + s->notify_interval;
@@ -192,14 +189,12 @@ static void on_time(hob_supervisor *s) {
 
 static int ms_until_due(const hob_supervisor *s) {
     int64_t now = hob__clock_ns(), at = now + 60 * HOB_S;
-    for (const hob_child *child = s->children; child != NULL; child = child->next) {
+    for (const hob_child *child = s->children; child != NULL; child = child->next)
         if (child->state != HOB_CHILD_READY && child->deadline < at)
             at = child->deadline;
-    }
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < s->count; i++)
         if (slot_waits(s, &s->slots[i]) && s->slots[i].start_at < at)
             at = s->slots[i].start_at;
-    }
     if (s->notify_interval > 0 && s->notify_at < at)
         at = s->notify_at;
     return at > now ? (int)((at - now + HOB_MS - 1) / HOB_MS) : 0;
@@ -260,10 +255,9 @@ static bool open_standard_fds(void) {
 }
 
 static bool listen_for_all(hob_supervisor *s, char error[256]) {
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < s->count; i++)
         if (hob__listeners_of(&s->listeners, i, error) < 0)
             return false;
-    }
     return true;
 }
 

@@ -44,10 +44,9 @@ static bool is_own(const char *variable) {
     static const char *const OWN[] = {"NOTIFY_SOCKET=",  "WATCHDOG_USEC=",      "WATCHDOG_PID=",
                                       "LISTEN_PID=",     "LISTEN_FDS=",         "LISTEN_FDNAMES=",
                                       "HOB_SCOREBOARD=", HOB_SUPERVISED_FD "=", HOB_SUPERVISED_GENERATION "="};
-    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++) {
+    for (size_t i = 0; i < sizeof(OWN) / sizeof(OWN[0]); i++)
         if (strncmp(variable, OWN[i], strlen(OWN[i])) == 0)
             return true;
-    }
     return false;
 }
 
@@ -59,10 +58,9 @@ bool hob__program_init(hob_program *program, const hob_supervision *supervision,
     program->environment = calloc(count + ADDED + 1, sizeof(char *));
     if (program->environment == NULL)
         return false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (!is_own(supervision->environment[i]))
             program->environment[program->given++] = supervision->environment[i];
-    }
     return find_program(program->path, supervision->argv0);
 }
 

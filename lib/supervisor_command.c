@@ -71,10 +71,9 @@ static int wait_for_roll(const target *target) {
     uint32_t ours = service->rolls_begun + 1;
     if (!send_signal(target, SIGHUP, error))
         return refuse(error);
-    while ((int32_t)(service->rolls_ended - ours) < 0) {
+    while ((int32_t)(service->rolls_ended - ours) < 0)
         if (ended_within(target, LOOK_MS))
             return refuse("the supervisor has ended");
-    }
     if ((int32_t)(service->roll_failed - ours) >= 0 && service->roll_failed != 0) {
         fprintf(stderr, "reload failed, generation %u goes on: %.*s\n", service->generation,
                 (int)sizeof(service->roll_fault), service->roll_fault);

@@ -226,10 +226,9 @@ static int open_listener(hob_listeners *listeners, char *name, char error[256]) 
 }
 
 static hob_listener *find(const hob_listeners *listeners, const char *name) {
-    for (size_t i = 0; i < listeners->count; i++) {
+    for (size_t i = 0; i < listeners->count; i++)
         if (strcmp(listeners->list[i].name, name) == 0)
             return &listeners->list[i];
-    }
     return NULL;
 }
 
@@ -342,10 +341,9 @@ static bool inherit(hob_listeners *listeners, int fd, char error[256]) {
 
 bool hob__listeners_inherit(hob_listeners *listeners, char error[256]) {
     int64_t count = number_in_environment("LISTEN_PID") == getpid() ? number_in_environment("LISTEN_FDS") : 0;
-    for (int fd = FIRST_INHERITED; fd < FIRST_INHERITED + count && count <= INHERITED_MOST; fd++) {
+    for (int fd = FIRST_INHERITED; fd < FIRST_INHERITED + count && count <= INHERITED_MOST; fd++)
         if (!inherit(listeners, fd, error))
             return false;
-    }
     /* Their copies are kept; the originals would reach the workers. */
     for (int fd = FIRST_INHERITED; listeners->inherited && fd < FIRST_INHERITED + count; fd++)
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);

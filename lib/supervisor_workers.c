@@ -152,10 +152,9 @@ static void finish_roll(hob_supervisor *s) {
 }
 
 void hob__supervisor_finish_roll(hob_supervisor *s) {
-    for (unsigned i = 0; i < s->roll_count; i++) {
+    for (unsigned i = 0; i < s->roll_count; i++)
         if (s->slots[i].candidate->state != HOB_CHILD_READY)
             return;
-    }
     if (s->roll_count > 0)
         finish_roll(s);
 }

@@ -306,14 +306,13 @@ void hob__cache_free(hob_cache *cache) {
     cache->stop_by = hob__clock_ns() + cache->timeout;
     cache->freer = self;
     wake_services(cache);
-    while (cache->running > 0 && hob__clock_ns() < patience) {
+    while (cache->running > 0 && hob__clock_ns() < patience)
         if (!self)
             hob__loop_turn(cache->loop, cache->timeout);
         else if (self->cancelled || self->deadline <= hob__loop_now(self->loop))
             (void)hob__task_yield(self);
         else
             (void)hob__task_park(self, patience);
-    }
     cache->freer = NULL;
     if (cache->running > 0)
         cache->orphaned = true;

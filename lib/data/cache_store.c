@@ -54,10 +54,9 @@ static memcached_return_t look(hob_cache_link *link, hob_cache_job *const *jobs,
     memcached_return_t rc = memcached_mget(link->handle, keys, sizes, open);
     if (rc != MEMCACHED_SUCCESS)
         return rc;
-    while (memcached_fetch_result(link->handle, &link->result, &rc)) {
+    while (memcached_fetch_result(link->handle, &link->result, &rc))
         if (!note(link, jobs, count, &at, found))
             return MEMCACHED_PROTOCOL_ERROR;
-    }
     return hob__cache_fetch_end(link, rc);
 }
 

@@ -237,12 +237,11 @@ static void run_batch(hob_cache *cache, hob_cache_server *server, hob_cache_job 
     bool now = !must_wait(server) && server->links[HOB_CACHE_WRITES].handle;
     if (now)
         perform(cache, server, jobs, count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (now)
             settle(cache, jobs[i]);
         else
             skip(cache, jobs[i]);
-    }
 }
 
 /* Out of its list meanwhile: what is owed may be dropped while this waits. */

@@ -185,10 +185,9 @@ static bool allowed(const hob_front *front, const struct sockaddr_storage *peer)
     const hob_text mapped = HOB_TEXT("::ffff:");
     if (hob__text_starts(text, mapped))
         text = hob_text_of(address + mapped.size);
-    while (hob__text_split(&list, ',', &item)) {
+    while (hob__text_split(&list, ',', &item))
         if (hob_text_equal(hob__text_trim(item), text))
             return true;
-    }
     return false;
 }
 

@@ -55,10 +55,9 @@ static void take_name(hob_pairs *pairs, const uint8_t *bytes, size_t size) {
     pairs->name_left -= (uint32_t)size;
     if (pairs->name_left > 0)
         return;
-    for (size_t i = 0; i < VALUE_COUNT; i++) {
+    for (size_t i = 0; i < VALUE_COUNT; i++)
         if (strlen(VALUE_NAMES[i]) == pairs->name_size && memcmp(VALUE_NAMES[i], pairs->name, pairs->name_size) == 0)
             pairs->known |= 1u << i;
-    }
 }
 
 /* NULL, or what is wrong. */
@@ -70,15 +69,14 @@ static const char *take_pairs(hob_pairs *pairs, const uint8_t *bytes, size_t siz
         uint32_t left = pairs->name_left > 0 ? pairs->name_left : pairs->value_left;
         size_t n = left > 0 ? smaller(size, left) : 1;
         const char *fault = NULL;
-        if (left == 0) {
+        if (left == 0)
             fault = take_length(pairs, *bytes);
-        } else if (memchr(bytes, 0, n) != NULL) {
+        else if (memchr(bytes, 0, n) != NULL)
             fault = "a parameter contains NUL"; /* libfcgi makes C strings of them: the rest would silently be lost */
-        } else if (pairs->name_left > 0) {
+        else if (pairs->name_left > 0)
             take_name(pairs, bytes, n);
-        } else {
+        else
             pairs->value_left -= (uint32_t)n;
-        }
         if (fault != NULL)
             return fault;
         bytes += n;
@@ -262,15 +260,14 @@ void hob__records_init(hob_records *records, uint32_t capacity) {
 bool hob__records_filter(hob_records *records, const uint8_t *in, size_t size, hob_records_out *out) {
     while (size > 0 && records->fault == NULL && !records->trailing) {
         size_t n = 0;
-        if (records->content_left > 0) {
+        if (records->content_left > 0)
             n = take_content(records, in, size, out);
-        } else if (records->padding_left > 0) {
+        else if (records->padding_left > 0)
             n = take_padding(records, in, size, out);
-        } else if (records->state == HOB_RECORDS_ENDED) {
+        else if (records->state == HOB_RECORDS_ENDED)
             records->trailing = true;
-        } else {
+        else
             n = take_header(records, in, size, out);
-        }
         in += n;
         size -= n;
     }

@@ -28,12 +28,11 @@ static bool next_parameter(hob_text *rest, hob_text *parameter) {
     size_t at = 0;
     if (rest->data == NULL)
         return false;
-    for (; at < rest->size && (quoted || rest->data[at] != ';'); at++) {
+    for (; at < rest->size && (quoted || rest->data[at] != ';'); at++)
         if (rest->data[at] == '"')
             quoted = !quoted;
         else if (rest->data[at] == '\\' && quoted && at + 1 < rest->size)
             at++;
-    }
     *parameter = hob__text_trim((hob_text){rest->data, at});
     *rest = at < rest->size ? (hob_text){rest->data + at + 1, rest->size - at - 1} : (hob_text){0};
     return true;

@@ -27,10 +27,9 @@
 /* Where sockets are bound, a worker that runs as someone else may not be allowed to create files; in /dev/shm it is. */
 static void shared_memory_path(const char *application, const char *what, char path[PATH_MAX]) {
     int size = snprintf(path, PATH_MAX, "/dev/shm/%s-%u%s", application, (unsigned)geteuid(), what);
-    for (char *c = path + strlen("/dev/shm/"); *c != '\0'; c++) {
+    for (char *c = path + strlen("/dev/shm/"); *c != '\0'; c++)
         if (*c == '/')
             *c = '-';
-    }
     if (size < NAME_MAX - (int)sizeof(".scoreboard"))
         snprintf(path + size, PATH_MAX - (size_t)size, ".scoreboard");
     else

@@ -106,9 +106,8 @@ static hob_fiber *pool_take(void) {
 }
 
 void hob__fiber_pool_free(void) {
-    for (hob_fiber *fiber; (fiber = pool_take());) {
+    for (hob_fiber *fiber; (fiber = pool_take());)
         unmap(fiber);
-    }
 }
 
 /* A fiber's first and last frame. It must hold nothing whose address is taken: no stack is known before
@@ -124,9 +123,8 @@ static void entry(void) {
 
 hob_fiber *hob__fiber_new(void (*fn)(void *arg), void *arg) {
     hob_fiber *fiber = pool_take();
-    if (!fiber && !(fiber = map())) {
+    if (!fiber && !(fiber = map()))
         return NULL;
-    }
     annotate_begin(fiber->stack, stack_size(fiber));
     fiber->fn = fn;
     fiber->arg = arg;
@@ -145,9 +143,8 @@ bool hob__fiber_resume(hob_fiber *fiber) {
     context_switch(&loop_side.context, &fiber->context);
     annotate_arrive(loop_side.fake_stack, NULL, NULL);
     running = NULL;
-    if (!fiber->ended) {
+    if (!fiber->ended)
         return true;
-    }
     annotate_end(fiber->stack, stack_size(fiber));
     counts.live--;
     pool_put(fiber);

@@ -3,9 +3,8 @@
 static void on_owner_cancelled(hob_task *owner, void *arg) {
     hob_task_group *group = arg;
     hob__group_cancel(group);
-    if (group->owner_on_cancel) {
+    if (group->owner_on_cancel)
         group->owner_on_cancel(owner, group->owner_on_cancel_arg);
-    }
 }
 
 void hob__group_init(hob_task_group *group, hob_task *owner) {
@@ -36,9 +35,8 @@ static void unhook(hob_task_group *group) {
 
 void hob__group_cancel(hob_task_group *group) {
     group->cancelled = true;
-    for (hob_branch *branch = group->branches; branch; branch = branch->next) {
+    for (hob_branch *branch = group->branches; branch; branch = branch->next)
         hob__task_cancel(&branch->task);
-    }
 }
 
 static void fail(hob_task_group *group, int failure, hob_branch *branch) {
@@ -51,9 +49,8 @@ static void fail(hob_task_group *group, int failure, hob_branch *branch) {
 
 static void link_branch(hob_task_group *group, hob_branch *branch) {
     branch->next = group->branches;
-    if (branch->next) {
+    if (branch->next)
         branch->next->link = &branch->next;
-    }
     branch->link = &group->branches;
     group->branches = branch;
     group->running++;
@@ -61,9 +58,8 @@ static void link_branch(hob_task_group *group, hob_branch *branch) {
 
 static void unlink_branch(hob_task_group *group, hob_branch *branch) {
     *branch->link = branch->next;
-    if (branch->next) {
+    if (branch->next)
         branch->next->link = branch->link;
-    }
     group->running--;
 }
 
@@ -73,27 +69,23 @@ static void run_branch(hob_task *task) {
     int failure = branch->fn(branch);
     unlink_branch(group, branch);
     fail(group, failure, branch);
-    if (group->waiting) {
+    if (group->waiting)
         hob__task_wake(group->owner);
-    }
 }
 
 /* Sleeps until at most `most` branches run. Ends early when the group is cancelled, as
  * it is when its owner was cancelled or has timed out. */
 static void wait_until(hob_task_group *group, size_t most) {
     group->waiting = true;
-    while (group->running > most && !group->cancelled) {
-        if (hob__task_park(group->owner, HOB_FOREVER) != HOB_WAKE_READY) {
+    while (group->running > most && !group->cancelled)
+        if (hob__task_park(group->owner, HOB_FOREVER) != HOB_WAKE_READY)
             hob__group_cancel(group);
-        }
-    }
     group->waiting = false;
 }
 
 void hob__group_go(hob_task_group *group, hob_branch *branch, int (*fn)(hob_branch *branch), int not_run) {
-    if (group->limit > 0) {
+    if (group->limit > 0)
         wait_until(group, group->limit - 1);
-    }
     hob_task *owner = group->owner;
     *branch = (hob_branch){
         .task = {.loop = owner->loop, .arena = owner->arena, .deadline = owner->deadline}, .fn = fn, .group = group};
@@ -107,15 +99,12 @@ void hob__group_go(hob_task_group *group, hob_branch *branch, int (*fn)(hob_bran
 int hob__group_wait(hob_task_group *group, hob_branch **failed) {
     wait_until(group, 0);
     group->waiting = true;
-    while (group->running > 0) {
+    while (group->running > 0)
         hob__task_park_surely(group->owner);
-    }
     group->waiting = false;
-    if (group->hooked) {
+    if (group->hooked)
         unhook(group);
-    }
-    if (failed) {
+    if (failed)
         *failed = group->first_failed;
-    }
     return group->failure;
 }

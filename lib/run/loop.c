@@ -18,16 +18,14 @@ static void on_signal_event(hob_watch *watch, uint32_t events) {
     (void)events;
     hob_loop *loop = hob__container_of(watch, hob_loop, signal_watch);
     uint64_t count;
-    if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count) && loop->on_signal) {
+    if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count) && loop->on_signal)
         loop->on_signal(loop->on_signal_arg);
-    }
 }
 
 hob_loop *hob__loop_new(void) {
     hob_loop *loop = calloc(1, sizeof(*loop));
-    if (!loop) {
+    if (!loop)
         return NULL;
-    }
     hob__task_queue_init(&loop->ready);
     hob__task_queue_init(&loop->yielded);
     loop->last_hook = &loop->hooks;
@@ -44,15 +42,12 @@ hob_loop *hob__loop_new(void) {
 }
 
 void hob__loop_free(hob_loop *loop) {
-    if (!loop) {
+    if (!loop)
         return;
-    }
-    if (loop->signal_watch.fd >= 0) {
+    if (loop->signal_watch.fd >= 0)
         close(loop->signal_watch.fd);
-    }
-    if (loop->epoll_fd >= 0) {
+    if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
-    }
     free(loop);
 }
 
@@ -71,11 +66,9 @@ bool hob__loop_rewatch(hob_loop *loop, hob_watch *watch, uint32_t events) {
 
 void hob__loop_unwatch(hob_loop *loop, hob_watch *watch) {
     (void)control(loop, EPOLL_CTL_DEL, watch, 0); /* ENOENT when the fd was closed first: gone is gone */
-    for (int i = loop->event_at; i < loop->event_count; i++) {
-        if (loop->events[i].data.ptr == watch) {
+    for (int i = loop->event_at; i < loop->event_count; i++)
+        if (loop->events[i].data.ptr == watch)
             loop->events[i].data.ptr = NULL;
-        }
-    }
 }
 
 /* Rounded up: a wait that ends before its timer would spin. */
@@ -91,9 +84,8 @@ static int wait_in_ns(hob_loop *loop, int64_t ns) {
         struct __kernel_timespec timeout = {.tv_sec = ns / HOB_S, .tv_nsec = ns % HOB_S};
         long count = syscall(SYS_epoll_pwait2, loop->epoll_fd, loop->events, HOB_LOOP_EVENTS,
                              ns == HOB_FOREVER ? NULL : &timeout, NULL, 0);
-        if (count >= 0 || (errno != ENOSYS && errno != EPERM)) {
+        if (count >= 0 || (errno != ENOSYS && errno != EPERM))
             return (int)count;
-        }
         loop->waits_in_ms = true; /* an old kernel, or a container that does not let it through */
     }
 #endif
@@ -101,21 +93,18 @@ static int wait_in_ns(hob_loop *loop, int64_t ns) {
 }
 
 static int64_t wait_length(const hob_loop *loop, int64_t longest, int64_t now) {
-    if (loop->ready.first || loop->yielded.first || loop->stopping) {
+    if (loop->ready.first || loop->yielded.first || loop->stopping)
         return 0;
-    }
-    if (!loop->timers) {
+    if (!loop->timers)
         return longest;
-    }
     int64_t left = loop->timers->at - now;
     return left < 0 ? 0 : left < longest ? left : longest;
 }
 
 static void get_events(hob_loop *loop, int64_t longest) {
     int count = wait_in_ns(loop, longest);
-    if (count < 0 && errno != EINTR) {
+    if (count < 0 && errno != EINTR)
         hob__log(HOB_LOG_ERROR, "epoll_wait: %s", strerror(errno));
-    }
     loop->event_count = count < 0 ? 0 : count;
 }
 
@@ -132,9 +121,8 @@ static void call_watches(hob_loop *loop) {
     for (loop->event_at = 0; loop->event_at < loop->event_count;) {
         struct epoll_event *event = &loop->events[loop->event_at++];
         hob_watch *watch = event->data.ptr;
-        if (watch) {
+        if (watch)
             watch->on_event(watch, event->events);
-        }
     }
     loop->event_at = loop->event_count = 0;
 }
@@ -157,15 +145,13 @@ void hob__loop_turn(hob_loop *loop, int64_t longest_wait_ns) {
     call_all_watches(loop);
     hob__timer_expire(loop);
     hob__task_run_ready(loop);
-    for (hob_turn_hook *hook = loop->hooks; hook; hook = hook->next) {
+    for (hob_turn_hook *hook = loop->hooks; hook; hook = hook->next)
         hook->on_turn(hook);
-    }
 }
 
 void hob__loop_run(hob_loop *loop) {
-    while (!loop->stopping) {
+    while (!loop->stopping)
         hob__loop_turn(loop, HOB_FOREVER);
-    }
     loop->stopping = false;
 }
 
@@ -210,11 +196,9 @@ void hob__loop_hook(hob_loop *loop, hob_turn_hook *hook) {
 
 void hob__loop_unhook(hob_loop *loop, hob_turn_hook *hook) {
     hob_turn_hook **at = &loop->hooks;
-    while (*at != hook) {
+    while (*at != hook)
         at = &(*at)->next;
-    }
     *at = hook->next;
-    if (!*at) {
+    if (!*at)
         loop->last_hook = at;
-    }
 }

@@ -56,15 +56,13 @@ static void finish_jobs(hob_offload_pool *pool) {
 static void on_finished(hob_watch *watch, uint32_t events) {
     (void)events;
     uint64_t count;
-    if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
+    if (read(watch->fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
         finish_jobs(hob__container_of(watch, hob_offload_pool, finished_watch));
-    }
 }
 
 static void free_pool(hob_offload_pool *pool) {
-    if (pool->finished_watch.fd >= 0) {
+    if (pool->finished_watch.fd >= 0)
         close(pool->finished_watch.fd);
-    }
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
@@ -72,9 +70,8 @@ static void free_pool(hob_offload_pool *pool) {
 
 hob_offload_pool *hob__offload_new(hob_loop *loop, size_t max_threads) {
     hob_offload_pool *pool = calloc(1, sizeof(*pool) + max_threads * sizeof(pool->thread[0]));
-    if (!pool) {
+    if (!pool)
         return NULL;
-    }
     pool->loop = loop;
     pool->max_threads = max_threads;
     pool->last_queued = &pool->queued;
@@ -134,17 +131,15 @@ static void start_thread(hob_offload_pool *pool) {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t all, before;
     sigfillset(&all);
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
         sigdelset(&all, faults[i]);
-    }
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&pool->thread[pool->threads], NULL, run_thread, pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
+    if (error != 0)
         hob__log(HOB_LOG_ERROR, "offload: no thread: %s", strerror(error));
-    } else {
+    else
         pool->threads++;
-    }
 }
 
 static bool has_room(hob_offload_pool *pool, bool *needs_thread) {
@@ -170,31 +165,26 @@ bool hob__offload(hob_offload_pool *pool, hob_task *task, void (*fn)(void *arg),
         hob__log(HOB_LOG_WARN, "offload: %d jobs wait already", HOB_OFFLOAD_QUEUE);
         return false;
     }
-    if (needs_thread) {
+    if (needs_thread)
         start_thread(pool);
-    }
-    if (pool->threads == 0) {
+    if (pool->threads == 0)
         return false;
-    }
     job j = {.task = task, .fn = fn, .arg = arg};
     enqueue(pool, &j);
-    while (!j.done) {
+    while (!j.done)
         hob__task_park_surely(task);
-    }
     return true;
 }
 
 void hob__offload_free(hob_offload_pool *pool) {
-    if (!pool) {
+    if (!pool)
         return;
-    }
     pthread_mutex_lock(&pool->mutex);
     pool->stopping = true;
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
-    for (size_t i = 0; i < pool->threads; i++) {
+    for (size_t i = 0; i < pool->threads; i++)
         pthread_join(pool->thread[i], NULL);
-    }
     finish_jobs(pool);
     hob__loop_unwatch(pool->loop, &pool->finished_watch);
     free_pool(pool);

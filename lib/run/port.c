@@ -54,22 +54,18 @@ static void linger(int fd) {
     struct pollfd readable = {.fd = fd, .events = POLLIN};
     int64_t end = hob__clock_ns() + LINGER_MS * HOB_MS;
     int64_t left = LINGER_MS;
-    while (left > 0 && poll(&readable, 1, (int)left) > 0 && read(fd, scrap, sizeof(scrap)) > 0) {
+    while (left > 0 && poll(&readable, 1, (int)left) > 0 && read(fd, scrap, sizeof(scrap)) > 0)
         left = (end - hob__clock_ns()) / HOB_MS;
-    }
 }
 
 STAND_IN int OS_Close(int fd, int shutdown_first) {
     hob_port *port = current_port(THROUGH_CLOSE);
-    if (fd < 0) {
+    if (fd < 0)
         return 0;
-    }
-    if (port && port->close) {
+    if (port && port->close)
         return port->close(port, fd);
-    }
-    if (shutdown_first && shutdown(fd, SHUT_WR) == 0) {
+    if (shutdown_first && shutdown(fd, SHUT_WR) == 0)
         linger(fd);
-    }
     return close(fd);
 }
 
@@ -97,9 +93,8 @@ static int gather(const struct pollfd *fds, nfds_t count) {
 static int parking_poll(hob_task *task, struct pollfd *fds, nfds_t count, int timeout_ms) {
     bool single = count == 1 && fds[0].fd >= 0;
     int fd = single ? fds[0].fd : gather(fds, count);
-    if (fd < 0) {
+    if (fd < 0)
         return plain_poll(fds, count, timeout_ms); /* an fd that epoll does not take, or one given twice */
-    }
     uint32_t events = single ? (uint32_t)(unsigned short)fds[0].events : EPOLLIN;
     int64_t until = timeout_ms < 0 ? HOB_FOREVER : hob__clock_ns() + timeout_ms * HOB_MS;
     int ready;
@@ -108,9 +103,8 @@ static int parking_poll(hob_task *task, struct pollfd *fds, nfds_t count, int ti
         wake = hob__task_wait_fd(task, fd, events, until);
         ready = plain_poll(fds, count, 0);
     } while (ready == 0 && wake == HOB_WAKE_READY);
-    if (!single) {
+    if (!single)
         close(fd);
-    }
     return ready;
 }
 
@@ -118,9 +112,8 @@ static int parking_poll(hob_task *task, struct pollfd *fds, nfds_t count, int ti
 STAND_IN int hob__port_poll(struct pollfd *fds, nfds_t count, int timeout_ms) __asm__("poll");
 int hob__port_poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     hob_port *port = current_port(THROUGH_POLL);
-    if (port && port->parks_poll && timeout_ms != 0) {
+    if (port && port->parks_poll && timeout_ms != 0)
         return parking_poll(hob__task_self(), fds, count, timeout_ms);
-    }
     return plain_poll(fds, count, timeout_ms);
 }
 
@@ -128,9 +121,8 @@ int hob__port_poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
 STAND_IN int hob__port_poll_checked(struct pollfd *fds, nfds_t count, int timeout_ms,
                                     size_t size) __asm__("__poll_chk");
 int hob__port_poll_checked(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size) {
-    if (size / sizeof(*fds) < count) {
+    if (size / sizeof(*fds) < count)
         abort();
-    }
     return hob__port_poll(fds, count, timeout_ms);
 }
 
@@ -139,13 +131,11 @@ int hob__port_poll_checked(struct pollfd *fds, nfds_t count, int timeout_ms, siz
 static void init_libfcgi(void) {
     static const int taken[] = {SIGPIPE, SIGUSR1, SIGTERM};
     struct sigaction before[3];
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         sigaction(taken[i], NULL, &before[i]);
-    }
     FCGX_Init();
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         sigaction(taken[i], &before[i], NULL);
-    }
 }
 
 /* One whole request: libfcgi reads it from `ours`, answers it, and closes. */
@@ -160,9 +150,8 @@ static void call_through_libfcgi(int ours, int peer) {
     if (write(peer, request, sizeof(request)) == (ssize_t)sizeof(request) && FCGX_InitRequest(&r, -1, 0) == 0) {
         r.ipcFd = ours;
         r.keepConnection = 1;
-        if (FCGX_Accept_r(&r) == 0) {
+        if (FCGX_Accept_r(&r) == 0)
             FCGX_Finish_r(&r);
-        }
         shutdown(peer, SHUT_RDWR); /* else closing would wait for the peer */
         FCGX_Free(&r, 1);
     } else {
@@ -174,14 +163,12 @@ static void call_through_libfcgi(int ours, int peer) {
 /* A look-up at a server that takes connections and says nothing. */
 static void call_through_libmemcached(in_port_t tcp_port) {
     memcached_st *mc = memcached_create(NULL);
-    if (!mc) {
+    if (!mc)
         return;
-    }
     memcached_behavior_set(mc, MEMCACHED_BEHAVIOR_POLL_TIMEOUT, 1);
     memcached_behavior_set(mc, MEMCACHED_BEHAVIOR_CONNECT_TIMEOUT, 1);
-    if (memcached_server_add(mc, "127.0.0.1", tcp_port) == MEMCACHED_SUCCESS) {
+    if (memcached_server_add(mc, "127.0.0.1", tcp_port) == MEMCACHED_SUCCESS)
         (void)memcached_exist(mc, "k", 1);
-    }
     memcached_free(mc);
 }
 
@@ -190,9 +177,8 @@ static int listen_somewhere(in_port_t *tcp_port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
+    if (fd < 0)
         return -1;
-    }
     if (bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, 1) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
         int error = errno;

@@ -48,9 +48,8 @@ void hob__task_run_ready(hob_loop *loop) {
         loop->ready.last = loop->yielded.last;
         hob__task_queue_init(&loop->yielded);
     }
-    for (int round = 0; round < ROUNDS && loop->ready.first; round++) {
+    for (int round = 0; round < ROUNDS && loop->ready.first; round++)
         run_list(take_all(&loop->ready));
-    }
 }
 
 hob_task *hob__task_self(void) {
@@ -75,9 +74,8 @@ static void on_fiber(void *arg) {
 
 bool hob__task_start(hob_task *task, void (*fn)(hob_task *task)) {
     hob_fiber *fiber = hob__fiber_new(on_fiber, task);
-    if (!fiber) {
+    if (!fiber)
         return false;
-    }
     task->fiber = fiber;
     task->fn = fn;
     task->timer = (hob_timer){.on_expire = on_timer};
@@ -105,12 +103,10 @@ static bool may_sleep(hob_task *task, int64_t until, hob_wake *wake) {
 hob_wake hob__task_park(hob_task *task, int64_t until) {
     hob_wake wake;
     until = until < task->deadline ? until : task->deadline;
-    if (!may_sleep(task, until, &wake)) {
+    if (!may_sleep(task, until, &wake))
         return wake;
-    }
-    if (until != HOB_FOREVER) {
+    if (until != HOB_FOREVER)
         hob__timer_set(task->loop, &task->timer, until);
-    }
     task->state = HOB_TASK_PARKED;
     hob__fiber_suspend();
     return task->wake;
@@ -140,16 +136,13 @@ void hob__task_wake(hob_task *task) {
 }
 
 void hob__task_cancel(hob_task *task) {
-    if (task->cancelled) {
+    if (task->cancelled)
         return;
-    }
     task->cancelled = true;
-    if (task->state == HOB_TASK_PARKED) {
+    if (task->state == HOB_TASK_PARKED)
         make_ready(task, HOB_WAKE_CANCELLED);
-    }
-    if (task->on_cancel) {
+    if (task->on_cancel)
         task->on_cancel(task, task->on_cancel_arg);
-    }
 }
 
 hob_wake hob__task_yield(hob_task *task) {
@@ -175,16 +168,14 @@ static void on_fd(hob_watch *watch, uint32_t events) {
  * closed in between, even if the number is in use again. 0, or what epoll_ctl said. */
 static int arm(hob_loop *loop, hob_watch *watch, uint32_t events) {
     events |= EPOLLONESHOT;
-    if (hob__loop_rewatch(loop, watch, events) || (errno == ENOENT && hob__loop_watch(loop, watch, events))) {
+    if (hob__loop_rewatch(loop, watch, events) || (errno == ENOENT && hob__loop_watch(loop, watch, events)))
         return 0;
-    }
     return errno;
 }
 
 hob_wake hob__task_wait_fd(hob_task *task, int fd, uint32_t events, int64_t until) {
-    if (task->cancelled) {
+    if (task->cancelled)
         return HOB_WAKE_CANCELLED;
-    }
     fd_wait wait = {.watch = {.fd = fd, .on_event = on_fd}, .task = task};
     int error = arm(task->loop, &wait.watch, events);
     if (error == ENOMEM || error == ENOSPC) {
@@ -198,11 +189,9 @@ hob_wake hob__task_wait_fd(hob_task *task, int fd, uint32_t events, int64_t unti
                                   is wrong */
     }
     hob_wake wake = HOB_WAKE_READY;
-    while (!wait.over && wake == HOB_WAKE_READY) {
+    while (!wait.over && wake == HOB_WAKE_READY)
         wake = hob__task_park(task, until);
-    }
-    if (!wait.over) {
+    if (!wait.over)
         hob__loop_unwatch(task->loop, &wait.watch);
-    }
     return wait.over && wake == HOB_WAKE_TIMEOUT ? HOB_WAKE_READY : wake;
 }

@@ -10,9 +10,8 @@
 
 static void put(hob_timer **place, hob_timer *timer) {
     *place = timer;
-    if (timer) {
+    if (timer)
         timer->link = place;
-    }
 }
 
 /* Of two heaps, neither of which is in a list, one. */
@@ -33,9 +32,8 @@ static hob_timer *meld_list(hob_timer *list) {
     while (list) {
         hob_timer *heap = list, *second = heap->next;
         list = second ? second->next : NULL;
-        if (second) {
+        if (second)
             heap = meld(heap, second);
-        }
         heap->next = pairs;
         pairs = heap;
     }
@@ -54,16 +52,14 @@ static void insert(hob_loop *loop, hob_timer *heap) {
 }
 
 void hob__timer_clear(hob_loop *loop, hob_timer *timer) {
-    if (!timer->link) {
+    if (!timer->link)
         return;
-    }
     put(timer->link, timer->next);
     hob_timer *children = meld_list(timer->child);
     timer->child = timer->next = NULL;
     timer->link = NULL;
-    if (children) {
+    if (children)
         insert(loop, children);
-    }
 }
 
 void hob__timer_set(hob_loop *loop, hob_timer *timer, int64_t at) {

@@ -218,12 +218,11 @@ static void a_failing_read_takes_down_only_itself(void **state) {
     for (int i = 0; i < 6; i++)
         ask_within(20000, DIVIDE, i == 2 ? &bad : &good, 1);
     finish_all();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 6; i++)
         if (i == 2)
             assert_string_equal(actors[i].rows->sqlstate, "22012");
         else
             assert_value(&actors[i], "3");
-    }
     assert_int_equal(SINCE(batch_sizes[6]), 1);
     assert_int_equal(SINCE(retries), 3);
 }

@@ -51,28 +51,21 @@ static void keep_registers(void *arg) {
     uint64_t seed = (uint64_t)(uintptr_t)arg, v[16];
     volatile uint64_t source = seed;
     double d[10];
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; i++)
         v[i] = source * (uint64_t)(i + 3);
-    }
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; i++)
         d[i] = (double)(source + (uint64_t)i);
-    }
     for (int round = 0; round < 100; round++) {
         hob__fiber_suspend();
-        for (int i = 0; i < 16; i++) {
+        for (int i = 0; i < 16; i++)
             v[i] += seed;
-        }
     }
-    for (int i = 0; i < 16; i++) {
-        if (v[i] != seed * (uint64_t)(i + 3) + 100 * seed) {
+    for (int i = 0; i < 16; i++)
+        if (v[i] != seed * (uint64_t)(i + 3) + 100 * seed)
             note('!');
-        }
-    }
-    for (int i = 0; i < 10; i++) {
-        if (d[i] != (double)(seed + (uint64_t)i)) {
+    for (int i = 0; i < 10; i++)
+        if (d[i] != (double)(seed + (uint64_t)i))
             note('?');
-        }
-    }
 }
 
 static void registers_survive(void **state) {
@@ -83,11 +76,9 @@ static void registers_survive(void **state) {
         fiber[i] = hob__fiber_new(keep_registers, (void *)(i * 977 + 1));
         assert_non_null(fiber[i]);
     }
-    for (int round = 0; round <= 100; round++) {
-        for (int i = 0; i < 8; i++) {
+    for (int round = 0; round <= 100; round++)
+        for (int i = 0; i < 8; i++)
             assert_int_equal(hob__fiber_resume(fiber[i]), round < 100);
-        }
-    }
     assert_string_equal(trace, "");
 }
 
@@ -202,9 +193,8 @@ static void overflow_hits_the_guard(void **state) {
         signal(SIGSEGV, SIG_DFL);
         int depth = 100000;
         hob_fiber *fiber = hob__fiber_new(dig_as_told, &depth);
-        if (fiber) {
+        if (fiber)
             (void)hob__fiber_resume(fiber);
-        }
         _exit(0);
     }
     int status = 0;
@@ -274,9 +264,8 @@ static void live_and_die(void (*fn)(void *arg), size_t count, hob_fiber **fibers
         assert_non_null(fibers[i]);
         assert_true(hob__fiber_resume(fibers[i]));
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         assert_false(hob__fiber_resume(fibers[i]));
-    }
 }
 
 static void pool_is_bounded_in_number_and_memory(void **state) {

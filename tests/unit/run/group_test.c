@@ -34,12 +34,10 @@ static int run_work(hob_branch *branch) {
     w->ran = true;
     running++;
     most_running = running > most_running ? running : most_running;
-    if (w->turns < 0) {
+    if (w->turns < 0)
         w->wake = hob__task_park(&branch->task, HOB_FOREVER);
-    }
-    for (int i = 0; i < w->turns && w->wake == HOB_WAKE_READY; i++) {
+    for (int i = 0; i < w->turns && w->wake == HOB_WAKE_READY; i++)
         w->wake = hob__task_yield(&branch->task);
-    }
     running--;
     return w->wake == HOB_WAKE_CANCELLED ? 499 : w->wake == HOB_WAKE_TIMEOUT ? 504 : w->result;
 }
@@ -80,9 +78,8 @@ static void an_empty_group_is_done(void **state) {
 }
 
 static void ten_that_succeed(scene *s) {
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; i++)
         go(s, i, i + 1, 0);
-    }
 }
 
 static void all_branches_are_waited_for(void **state) {
@@ -117,9 +114,8 @@ static void the_first_failure_cancels_the_rest(void **state) {
 
 static void limited(scene *s) {
     s->group.limit = 3;
-    for (int i = 0; i < MAX; i++) {
+    for (int i = 0; i < MAX; i++)
         go(s, i, 1 + i % 4, 0);
-    }
 }
 
 static void a_limit_bounds_what_runs_at_once(void **state) {
@@ -127,18 +123,16 @@ static void a_limit_bounds_what_runs_at_once(void **state) {
     run_to_the_end(*state);
     assert_int_equal(s->failure, 0);
     assert_int_equal(most_running, 3);
-    for (int i = 0; i < MAX; i++) {
+    for (int i = 0; i < MAX; i++)
         assert_true(s->work[i].ran);
-    }
 }
 
 static void limited_and_failing(scene *s) {
     s->group.limit = 2;
     go(s, 0, 2, 500);
     go(s, 1, -1, 0);
-    for (int i = 2; i < MAX; i++) {
+    for (int i = 2; i < MAX; i++)
         go(s, i, 0, 0); /* the first of these waits for room, and finds the group failed */
-    }
 }
 
 static void after_a_failure_nothing_is_started(void **state) {
@@ -146,9 +140,8 @@ static void after_a_failure_nothing_is_started(void **state) {
     run_to_the_end(*state);
     assert_int_equal(s->failure, 500);
     assert_ptr_equal(s->failed, &s->work[0].branch);
-    for (int i = 2; i < MAX; i++) {
+    for (int i = 2; i < MAX; i++)
         assert_false(s->work[i].ran);
-    }
 }
 
 static void two_sleepers(scene *s) {
@@ -307,9 +300,8 @@ static void free_after_wait(scene *s) {
     for (int round = 0; round < 50; round++) {
         hob_branch *branches = malloc(4 * sizeof(*branches));
         assert_non_null(branches);
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 4; i++)
             hob__group_go(&s->group, &branches[i], end_at_once, NOT_RUN);
-        }
         assert_int_equal(hob__group_wait(&s->group, NULL), 0);
         free(branches);
         hob__group_init(&s->group, &s->owner);

@@ -36,9 +36,8 @@ static void on_source(hob_watch *watch, uint32_t events) {
     assert_true(events & EPOLLIN);
     s->calls++;
     note('w');
-    if (s->kills) {
+    if (s->kills)
         hob__loop_unwatch(s->loop, &s->kills->watch);
-    }
 }
 
 static void open_source(hob_loop *loop, source *s) {
@@ -84,9 +83,8 @@ static void more_events_than_one_wait_takes(void **state) {
         open_source(*state, &s[i]);
         s[i].kills = &s[i]; /* once is enough */
     }
-    for (int turn = 0; turn < 3; turn++) {
+    for (int turn = 0; turn < 3; turn++)
         hob__loop_turn(*state, 0);
-    }
     for (size_t i = 0; i < 300; i++) {
         assert_int_equal(s[i].calls, 1);
         close(s[i].watch.fd);

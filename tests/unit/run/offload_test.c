@@ -33,9 +33,8 @@ static void begin(hob_loop *loop, client *c, void (*job)(void *arg), void *arg) 
 }
 
 static int set_up(void **state) {
-    if (make_loop(state) != 0) {
+    if (make_loop(state) != 0)
         return -1;
-    }
     entered = most_at_once = at_once = 0;
     sem_init(&gate, 0, 0);
     pool = hob__offload_new(*state, 3);
@@ -84,9 +83,8 @@ static int entered_now(void) {
 }
 
 static void open_gate(int times) {
-    for (int i = 0; i < times; i++) {
+    for (int i = 0; i < times; i++)
         sem_post(&gate);
-    }
 }
 
 static void turn_until_entered(hob_loop *loop, int count) {
@@ -127,9 +125,8 @@ static void cancel_and_deadline_wait_for_the_job(void **state) {
 
 static void no_more_threads_than_told(void **state) {
     client clients[20];
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; i++)
         begin(*state, &clients[i], pass_gate, NULL);
-    }
     turn_until_entered(*state, 3);
     open_gate(20);
     run_to_the_end(*state);
@@ -142,13 +139,11 @@ static void no_more_threads_than_told(void **state) {
 static void a_full_queue_refuses(void **state) {
     client *clients = calloc(FULL + 10, sizeof(*clients));
     assert_non_null(clients);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         begin(*state, &clients[i], pass_gate, NULL);
-    }
     turn_until_entered(*state, 3); /* all threads are taken; from here on everything queues */
-    for (int i = 3; i < FULL + 10; i++) {
+    for (int i = 3; i < FULL + 10; i++)
         begin(*state, &clients[i], pass_gate, NULL);
-    }
     hob__loop_turn(*state, 0);
     for (int i = 0; i < FULL + 10; i++) {
         assert_int_equal(clients[i].ended, i >= FULL);
@@ -156,9 +151,8 @@ static void a_full_queue_refuses(void **state) {
     }
     open_gate(FULL);
     run_to_the_end(*state);
-    for (int i = 0; i < FULL; i++) {
+    for (int i = 0; i < FULL; i++)
         assert_true(clients[i].accepted);
-    }
     begin(*state, &clients[0], pass_gate, NULL); /* and there is room again */
     open_gate(1);
     run_to_the_end(*state);
@@ -168,9 +162,8 @@ static void a_full_queue_refuses(void **state) {
 
 static void freeing_waits_for_the_jobs(void **state) {
     client clients[10];
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; i++)
         begin(*state, &clients[i], pass_gate, NULL);
-    }
     turn_until_entered(*state, 3);
     open_gate(10);
     hob__offload_free(pool);

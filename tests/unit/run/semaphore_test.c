@@ -100,9 +100,8 @@ static void giving_up_leaves_the_queue_whole(void **state) {
         trace[0] = '\0';
         hob__semaphore_init(&semaphore, 10);
         assert_true(hob__semaphore_try(&semaphore, 10));
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < 3; k++)
             begin(*state, &u[k], (char)('A' + k), 3);
-        }
         hob__loop_turn(*state, 0);
         hob__task_cancel(&u[cases[i].who].task);
         hob__loop_turn(*state, 0);
@@ -193,9 +192,8 @@ static void work(hob_task *task) {
 static void many_workers(void **state) {
     static hob_task tasks[100];
     inside = most_inside = 0;
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         start(*state, &tasks[i], work);
-    }
     run_to_the_end(*state);
     assert_int_equal(most_inside, 3); /* of weight 3 each, in 10 */
     assert_int_equal(semaphore.taken, 0);

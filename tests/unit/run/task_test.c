@@ -21,9 +21,8 @@ typedef struct sleeper {
 
 static void run_sleeper(hob_task *task) {
     sleeper *s = (sleeper *)task;
-    if (s->first) {
+    if (s->first)
         s->first(s);
-    }
     for (int i = 0; i < s->parks; i++) {
         hob_wake wake = hob__task_park(task, s->until);
         s->wakes[s->woke++] = wake;
@@ -114,9 +113,8 @@ static void cancel_ends_a_park_and_all_that_follow(void **state) {
     hob__task_cancel(&s.task);
     hob__loop_turn(*state, HOB_FOREVER);
     assert_true(s.ended);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         assert_int_equal(s.wakes[i], HOB_WAKE_CANCELLED);
-    }
 }
 
 static int cancels;
@@ -246,9 +244,8 @@ static hob_task nested[4];
 
 static void start_next(hob_task *task) {
     note('0' + (char)(task - nested));
-    if (task < nested + 3) {
+    if (task < nested + 3)
         start(task->loop, task + 1, start_next);
-    }
 }
 
 static void what_tasks_start_runs_in_the_same_turn(void **state) {
@@ -345,12 +342,10 @@ static void many_sleep_cheaply(void **state) {
     }
     hob__loop_turn(*state, 0);
     assert_int_equal(hob__fiber_count().live, MANY);
-    if (MEMORY_IS_OURS) {
+    if (MEMORY_IS_OURS)
         assert_true((resident() - before) / MANY < 10 * 1024);
-    }
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < MANY; i++)
         hob__task_wake(&many[i].task);
-    }
     run_to_the_end(*state);
     for (int i = 0; i < MANY; i++) {
         assert_true(many[i].ended);
@@ -360,9 +355,8 @@ static void many_sleep_cheaply(void **state) {
 }
 
 static void no_fiber_to_be_had(void **state) {
-    if (!MEMORY_IS_OURS) {
+    if (!MEMORY_IS_OURS)
         skip();
-    }
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {

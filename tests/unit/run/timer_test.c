@@ -32,9 +32,8 @@ static void on_probe(hob_timer *timer) {
 /* How many the model has set, up to a time. */
 static size_t model_set(int64_t up_to) {
     size_t set = 0;
-    for (size_t i = 0; i < TIMERS; i++) {
+    for (size_t i = 0; i < TIMERS; i++)
         set += probes[i].model_at <= up_to;
-    }
     return set;
 }
 
@@ -52,9 +51,8 @@ static void random_order_against_a_model(void **state) {
     loop_of_test = *state;
     random_state = 7;
     int64_t start = hob__loop_now(loop_of_test);
-    for (size_t i = 0; i < TIMERS; i++) {
+    for (size_t i = 0; i < TIMERS; i++)
         probes[i] = (probe){.timer.on_expire = on_probe, .model_at = INT64_MAX};
-    }
     for (int round = 0; round < 300; round++) {
         for (int step = 0; step < 100; step++) {
             probe *p = &probes[next_random() % TIMERS];
@@ -102,9 +100,8 @@ static hob_timer victims[3];
 
 static void on_kill(hob_timer *timer) {
     (void)timer;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         hob__timer_clear(loop_of_test, &victims[i]);
-    }
     fired += 100;
 }
 
@@ -140,9 +137,8 @@ static void a_timer_is_never_early_and_ends_the_wait(void **state) {
     while (!fired) {
         hob__loop_turn(loop_of_test, HOB_FOREVER);
         turns++;
-        if (fired) {
+        if (fired)
             assert_true(hob__loop_now(loop_of_test) >= at);
-        }
     }
     assert_in_range(turns, 1, 3); /* no spinning up to the moment */
 }

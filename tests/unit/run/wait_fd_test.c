@@ -87,9 +87,8 @@ static void directions_change(void **state) {
     begin(*state, &r, pair[0], in_then_out);
     send_byte(pair[1]);
     run_to_the_end(*state);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         assert_int_equal(r.wakes[i], HOB_WAKE_READY);
-    }
     close_pair(pair);
 }
 
@@ -205,9 +204,8 @@ static void fd_is_reused(void **state, bool keep_duplicate) {
     assert_int_equal(r.wakes[1], HOB_WAKE_READY);
     close_pair(pair);
     close_pair(replacement);
-    if (duplicate >= 0) {
+    if (duplicate >= 0)
         close(duplicate);
-    }
 }
 
 static void fd_reused(void **state) {
