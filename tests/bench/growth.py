@@ -29,7 +29,6 @@ import workloads  # noqa: E402
 
 PROGRAM = command_line.BUILD / "tests/bench/support/growth"  # users-api, and two routes more
 ASLEEP_MS = 450  # two rounds fit into a second with time to spare: what is under way at the end is not counted
-CONNECTED_A_SECOND = 1000  # at least; a crowd that comes at once overflows the queue of the worker's socket
 MOST = 16384  # requests in flight; nginx has two connections for each
 CACHED, UNCACHED = workloads.ALL["cached"], workloads.ALL["uncached"]
 
@@ -127,9 +126,8 @@ class Growth(stage.Stage):
             peer.stop()
 
     def measure(self, name, point):
-        warm = max(self.options.warm_seconds, point.connections // CONNECTED_A_SECOND)
         with self.serving(name, point) as peer:
-            lengths = [warm] + self.options.rounds * [self.options.seconds]
+            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds]
             _, *samples = [load.wrk(self, peer, point.workload, point.connections, seconds) for seconds in lengths]
         if not all(sample["rate"] for sample in samples):
             raise stack.Failure(f"{name}: no answer")
