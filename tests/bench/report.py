@@ -1,6 +1,7 @@
 """The measurements as tables for the terminal, beside the targets."""
+import verdict
+
 MARKS = {True: "met", False: "MISSED"}
-KEPT_UP = 0.98  # of a constant rate: who answers less is behind, though nothing failed
 HEAD = (f"  {'':18} {'requests/s':>27} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>8} {'db us':>7} {'mc us':>7}"
         f" {'load us':>7} {'MiB':>6} {'service':>7} {'others':>6}")
 
@@ -9,7 +10,7 @@ def ranged(s, form):
     return f"{s['median']:{form}} ({s['low']:{form}}-{s['high']:{form}})"
 
 
-def _row(title, peer, constant_rate):
+def _row(title, peer, behind):
     line = f"  {title:18} {ranged(peer['rate'], ',.0f'):>27}"
     if "cpu" in peer:
         cpu, memory = peer["cpu"], peer["memory"]
@@ -17,7 +18,7 @@ def _row(title, peer, constant_rate):
                  f" {cpu['database']['median']:7.1f} {cpu['cache']['median']:7.1f} {cpu['load']['median']:7.1f}"
                  f" {memory['side']['high'] / 2**20:6.1f} {memory['service']['high'] / 2**20:7.1f}"
                  f" {peer['others']['median']:6.0%}")
-    if constant_rate and peer["rate"]["median"] < KEPT_UP * constant_rate:
+    if behind:
         line += "  BEHIND"
     return line + (f"  VOID: {peer['errors']}" if peer["errors"] else "")
 
@@ -31,7 +32,7 @@ def table(result, titles):
     """One workload, by one generator of load."""
     at = f"{result['rate']:,} requests/s, constant" if result["rate"] else f"{result['connections']} connections"
     lines = [f"{result['title']}, {at}", HEAD]
-    lines += [_row(titles[name], peer, result["rate"]) for name, peer in result["peers"].items()]
+    lines += [_row(titles[name], peer, verdict.behind(result, name)) for name, peer in result["peers"].items()]
     lines += [_ratio(name, r, titles) for name, r in result["ratios"].items()]
     return "\n".join(lines) + "\n"
 

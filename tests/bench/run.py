@@ -1,7 +1,8 @@
 """`make bench`: hob behind nginx against its peers, on one PostgreSQL, one memcached, the same data.
 
 The load generator and everything else share the machine, so the ratios say more than the numbers. Ends with status 1
-when a single request failed. HOB_ settings of the environment are passed on to hob's workers.
+when a single request failed, or hob or Go did not keep up with a constant rate. HOB_ settings of the environment are
+passed on to hob's workers.
 """
 import contextlib
 import pathlib
@@ -103,7 +104,7 @@ def main():
             told(report.verdicts(judged))
         if options.results:
             files.write(options.results, options, found, played, judged, "\n".join(text))
-    void = [r for r in found if any(peer["errors"] for peer in r["peers"].values())]
+    void = any(verdict.void(r) for r in found)
     return 1 if void or not all(day["good"] for day in played.values()) else 0
 
 

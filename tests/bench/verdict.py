@@ -2,6 +2,18 @@
 CONNECTIONS = 64
 P99_AT_MOST, P99_WITH_DATABASE = 1.0, 0.6
 MEMORY_BELOW, CPU_BELOW = 0.5, 1.0
+KEPT_UP = 0.98  # of a constant rate must be answered
+COMPARED = ("hob", "go")
+
+
+def behind(result, name):
+    """Whether a peer has not kept up with the constant rate, though nothing failed."""
+    return bool(result["rate"]) and result["peers"][name]["rate"]["median"] < KEPT_UP * result["rate"]
+
+
+def void(result):
+    return (any(peer["errors"] for peer in result["peers"].values())
+            or any(behind(result, name) for name in COMPARED if name in result["peers"]))
 
 
 def _verdict(what, value, bound, met):
@@ -37,7 +49,7 @@ def _memory(results):
 def judge(results, workloads, titles):
     """results: those of wrk and of vegeta. Void ones are not judged."""
     judged = [r for r in results if (r["rate"] or r["connections"] == CONNECTIONS) and "hob" in r["peers"]
-              and not any(peer["errors"] for peer in r["peers"].values())]
+              and not void(r)]
     found = [v for r in judged for v in _rates(r, titles)]
     compared = [r for r in judged if "go" in r["peers"]]
     for r in compared:
