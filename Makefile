@@ -67,7 +67,7 @@ endif
 packages_run := $(packages_build) postgresql memcached nginx spawn-fcgi python3 curl
 packages_servers := apache2-bin libapache2-mod-fcgid lighttpd lighttpd-mod-openssl lighttpd-mod-deflate \
 	lighttpd-modules-lua caddy h2o haproxy libfcgi-bin nghttp2-client openssl
-packages_test := $(packages_run) $(packages_servers) multiwatch pgbouncer libcmocka-dev python3-pytest python3-psycopg2
+packages_test := $(packages_run) $(packages_servers) multiwatch pgbouncer iproute2 libcmocka-dev python3-pytest python3-psycopg2
 packages_compose := docker.io docker-compose debootstrap python3 python3-pytest python3-psycopg2
 packages_bench := $(packages_run) wrk gnuplot-nox php-fpm php-pgsql php-memcached
 packages_micro := $(packages_build) valgrind python3 python3-pytest

@@ -217,7 +217,8 @@ static hob_listener *add(hob_listeners *listeners, hob_listener listener) {
 static int open_listener(hob_listeners *listeners, char *name, char error[256]) {
     hob_listener listener = {.fd = -1, .name = name};
     bool bound = is_file(name) ? bind_file(listeners, &listener, error) : bind_tcp(&listener, error);
-    if (bound && listen(listener.fd, SOMAXCONN) == 0 && add(listeners, listener) != NULL)
+    /* As much as net.core.somaxconn allows; SOMAXCONN is what it once was. */
+    if (bound && listen(listener.fd, INT_MAX) == 0 && add(listeners, listener) != NULL)
         return listener.fd;
     if (bound)
         snprintf(error, 256, "HOB_LISTEN: %.150s: %m", name);

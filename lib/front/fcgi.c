@@ -14,8 +14,9 @@
 #include "base/text.h"
 #include "front/fcgi_private.h"
 
-#define ACCEPTS_A_TURN 4 /* more would keep work from idle workers on the same socket */
-#define ACCEPTS_UNDER_PRESSURE 1024
+#define ACCEPTS_A_TURN 4            /* more would keep work from idle workers on the same socket */
+#define ACCEPTS_EVERY (10 * HOB_US) /* of the turn before: an idle worker would have taken what came so long ago */
+#define MOST_ACCEPTS 4096
 #define PAUSE (100 * HOB_MS)
 #define RETRY (100 * HOB_MS)
 
@@ -204,8 +205,8 @@ static void accepted(hob_front *front, int fd, const struct sockaddr_storage *pe
 }
 
 /* What stands in the kernel's queue grows old there unseen. When that may be half as old as a request may become, since
- * the last turn took so long or left something behind, as all did for so long, no worker on this socket keeps up; then
- * all of it is taken over, so that it can be refused in time. */
+ * each turn for so long left something behind, no worker on this socket keeps up; then all of it is taken over, so that
+ * it can be refused in time. */
 static int accepts_now(hob_front *front) {
     const hob_services *services = front->services;
     int64_t now = hob__loop_now(services->loop), long_time = services->config->max_queue_time / 2;
@@ -213,8 +214,10 @@ static int accepts_now(hob_front *front) {
     if (front->listener_turn + 1 < turn)
         front->accepted_all = now;
     front->listener_turn = turn;
-    bool may_be_old = now - front->accepted_all > long_time || hob__loop_last_turn(services->loop) > long_time;
-    return long_time > 0 && may_be_old ? ACCEPTS_UNDER_PRESSURE : ACCEPTS_A_TURN;
+    if (long_time > 0 && now - front->accepted_all > long_time)
+        return MOST_ACCEPTS;
+    int64_t accepts = ACCEPTS_A_TURN + hob__loop_last_turn(services->loop) / ACCEPTS_EVERY;
+    return accepts < MOST_ACCEPTS ? (int)accepts : MOST_ACCEPTS;
 }
 
 static void on_listener(hob_watch *watch, uint32_t events) {

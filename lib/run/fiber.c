@@ -11,10 +11,12 @@
 /* Wide enough that a frame of a library built without stack probes cannot step over it. */
 #define GUARD (64 * 1024)
 #define MAPPING (GUARD + HOB_FIBER_STACK)
-#define POOL_MAX 1024 /* ended fibers that keep their mapping */
-#define POOL_WARM 64  /* of these, how many at least keep all the memory they touched; more, when more were */
-#define EPOCH 4096    /* alive at once while so many ended */
-#define KEPT 8192     /* what the cold ones keep: the shallow end, where the next life begins */
+#define POOL_MAX 16384   /* ended fibers that keep their mapping; a power of two */
+#define POOL_MAPPED 1024 /* so many keep it in any case; more, when more were alive at once */
+#define POOL_WARM 64     /* the same for all the memory they touched */
+#define EPOCH 4096       /* "were": while so many ended */
+#define KEPT 8192        /* what the cold ones keep: the shallow end, where the next life begins */
+#define TRIMS_A_PUT 4    /* one gives a crowd's memory back as fast as it leaves, and none stalls the loop */
 
 /* Stands at the upper end of its own stack, so a sleeping fiber that went no deeper costs one page. */
 struct hob_fiber {
@@ -34,16 +36,17 @@ static struct {
     size_t stack_size;
 } loop_side;
 
-/* The last one put is the first one taken, so the lowest are those that have been idle longest. */
+/* A ring: the last one put is the first one taken, so the oldest are those that have been idle longest. */
 static struct {
     hob_fiber *fibers[POOL_MAX];
-    size_t cold; /* so many of the lowest are without the memory they touched */
+    size_t oldest;
+    size_t cold; /* so many of the oldest are without the memory they touched */
 } pool;
 static hob_fiber_stats counts;
 static struct {
     size_t ended, most; /* fibers of this epoch: that ended, alive at once */
-    size_t warm;        /* what follows from the last one */
-} epoch = {.warm = POOL_WARM};
+    size_t most_before; /* of the last one: the pool keeps as many ready */
+} epoch;
 static _Thread_local hob_fiber *running;
 
 static size_t stack_size(const hob_fiber *fiber) {
@@ -74,32 +77,54 @@ static void unmap(hob_fiber *fiber) {
     munmap(fiber->stack - GUARD, MAPPING);
 }
 
-/* Those that have been idle longest cool down until no more are warm than need be. */
-static void cool(void) {
-    while (counts.pooled - pool.cold > epoch.warm)
-        madvise(pool.fibers[pool.cold++]->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
+static hob_fiber **pool_at(size_t age) {
+    return &pool.fibers[(pool.oldest + age) % POOL_MAX];
 }
 
-static void end_epoch(void) {
-    epoch.warm = epoch.most > POOL_WARM ? epoch.most : POOL_WARM;
-    epoch.ended = epoch.most = 0;
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
 }
 
-static void pool_put(hob_fiber *fiber) {
-    if (++epoch.ended == EPOCH)
-        end_epoch();
-    if (counts.pooled == POOL_MAX) {
-        unmap(fiber);
+static void drop_oldest(void) {
+    unmap(*pool_at(0));
+    pool.oldest++;
+    counts.pooled--;
+    if (pool.cold > 0)
+        pool.cold--;
+}
+
+/* Whether there was something that is not needed any more. */
+static bool trim(void) {
+    if (counts.pooled > larger(epoch.most_before, POOL_MAPPED))
+        drop_oldest();
+    else if (counts.pooled - pool.cold > larger(epoch.most_before, POOL_WARM))
+        madvise((*pool_at(pool.cold++))->stack, HOB_FIBER_STACK - KEPT, MADV_DONTNEED);
+    else
+        return false;
+    return true;
+}
+
+static void count_ended(void) {
+    if (++epoch.ended < EPOCH + epoch.most_before) /* a crowd that comes in waves has one in each epoch */
         return;
+    epoch.most_before = epoch.most;
+    epoch.most = counts.live;
+    epoch.ended = 0;
+}
+
+static __attribute__((noinline)) void pool_put(hob_fiber *fiber) { /* not a part of each switch */
+    count_ended();
+    if (counts.pooled == POOL_MAX)
+        drop_oldest();
+    *pool_at(counts.pooled++) = fiber;
+    for (int i = 0; i < TRIMS_A_PUT && trim(); i++) {
     }
-    pool.fibers[counts.pooled++] = fiber;
-    cool();
 }
 
 static hob_fiber *pool_take(void) {
     if (counts.pooled == 0)
         return NULL;
-    hob_fiber *fiber = pool.fibers[--counts.pooled];
+    hob_fiber *fiber = *pool_at(--counts.pooled);
     if (pool.cold > counts.pooled)
         pool.cold = counts.pooled;
     return fiber;

@@ -28,7 +28,7 @@ import stage  # noqa: E402
 import workloads  # noqa: E402
 
 PROGRAM = command_line.BUILD / "tests/bench/support/growth"  # users-api, and two routes more
-ASLEEP_MS = 450  # two rounds fit into a second with time to spare: what is under way at the end is not counted
+ASLEEP_MS = 450  # what is under way at the end is not counted, and a crowd takes a second to connect
 MOST = 16384  # requests in flight; nginx has two connections for each
 CACHED, UNCACHED = workloads.ALL["cached"], workloads.ALL["uncached"]
 
@@ -41,6 +41,7 @@ class Point:
     workers: int = max(1, os.cpu_count() // 2)  # as in `make bench`
     caches: int = 1
     users: int = 20_000
+    longer: int = 1  # rounds last so many times as long
 
 
 @dataclasses.dataclass(eq=False)
@@ -72,7 +73,7 @@ CURVES = (
           lambda n: Point(_one(f"/bytes/{n}"))),
     Curve("sleeping", f"GET that sleeps for {ASLEEP_MS} ms, one worker", "requests in flight",
           [1, 10, 100, 1000, 3000, 10_000],
-          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1), ASLEEP_MS),
+          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1, longer=2), ASLEEP_MS),
     Curve("caches", "GET user, cached, 64 connections", "memcached servers", [1, 2, 3, 4],
           lambda n: Point(CACHED, caches=n)),
     Curve("rows", "GET user at random, cache off, 64 connections", "users in the table", [10**n for n in range(3, 8)],
@@ -127,7 +128,7 @@ class Growth(stage.Stage):
 
     def measure(self, name, point):
         with self.serving(name, point) as peer:
-            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds]
+            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds * point.longer]
             _, *samples = [load.wrk(self, peer, point.workload, point.connections, seconds) for seconds in lengths]
         if not all(sample["rate"] for sample in samples):
             raise stack.Failure(f"{name}: no answer")

@@ -1,7 +1,9 @@
 """More work than one worker can do: it does what it can, refuses the rest in time, and forgets the storm at once."""
 import concurrent.futures
+import contextlib
 import os
 import pathlib
+import threading
 import time
 
 from fcgi_client import Connection, request
@@ -79,6 +81,35 @@ def test_one_that_takes_long_is_no_overload(crasher_app):
         time.sleep(0.3)
         others = list(pool.map(app.client.get, ["/ping"] * 20))
         assert {answer.status for answer in [slow.result(), *others]} == {200}
+
+
+def test_who_connects_to_a_busy_worker_waits_a_few_turns_at_most(crasher):
+    """A handful accepted a turn would be turns without end, and the socket's queue would overflow meanwhile."""
+    worker, busy, newcomers = crasher(HOB_MAX_QUEUE_TIME="0s"), 20, 100
+    spun, enough = [], threading.Event()
+
+    def keep_spinning():
+        with Connection(worker.socket_path) as connection:
+            while not enough.is_set():
+                spun.append(connection.ask(target="/spin/10").status)
+
+    with concurrent.futures.ThreadPoolExecutor(busy) as pool:
+        spinners = [pool.submit(keep_spinning) for _ in range(busy)]
+        try:
+            while len(spun) < 3 * busy:
+                time.sleep(0.01)
+            before = len(spun)
+            with contextlib.ExitStack() as opened:
+                waiting = [opened.enter_context(Connection(worker.socket_path)) for _ in range(newcomers)]
+                for connection in waiting:
+                    connection.send(request())
+                assert {connection.read_response().status for connection in waiting} == {200}
+            turns = (len(spun) - before) / busy
+        finally:
+            enough.set()
+        for spinner in spinners:
+            spinner.result()
+    assert set(spun) == {200} and turns < 6, f"{turns:.1f} turns"
 
 
 def cpu_seconds(pid):

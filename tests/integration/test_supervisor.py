@@ -68,7 +68,17 @@ def test_it_serves_with_as_many_workers_as_told(supervisor):
     assert (status["wanted"], status["ready"], status["supervisor"]) == (2, 2, supervisor.pid)
     assert all(slot["generation"] == status["generation"] for slot in status["slots"])
     assert int(supervisor.pid_file.read_text()) == supervisor.pid
-    assert stat.S_IMODE(os.stat(supervisor.socket_path).st_mode) == 0o660
+
+
+def test_its_queue_is_as_long_as_the_system_allows(supervisor):
+    """In a network of its own, where that can be set; glibc's SOMAXCONN is 4096 however much the kernel allows."""
+    supervisor.stop()
+    supervisor.deploy_script(f"""exec unshare --net sh -c '
+        echo 5000 > /proc/sys/net/core/somaxconn && exec {BINARY} "$@"' users-api "$@" """)
+    supervisor.start()
+    sockets = run("nsenter", "--net", f"--target={supervisor.pid}", "ss", "-xlH").stdout
+    queue, = [line.split()[3] for line in sockets.splitlines() if str(supervisor.socket_path) in line]
+    assert queue == "5000", sockets
 
 
 def test_the_status_is_a_table_too(supervisor):

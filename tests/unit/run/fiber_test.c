@@ -298,6 +298,33 @@ static void what_is_taken_again_is_warm(void **state) {
     hob__fiber_pool_free();
 }
 
+static size_t faults_of_waves(size_t count, int waves) {
+    static hob_fiber *fibers[3000];
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    for (int wave = 0; wave < waves; wave++)
+        live_and_die(suspend_once, count, fibers);
+    getrusage(RUSAGE_SELF, &after);
+    return (size_t)(after.ru_minflt - before.ru_minflt);
+}
+
+/* Of 3000 at once a pool of the usual size would keep a third, and each of the others would fault in its stack anew. */
+static void a_crowd_in_waves_keeps_its_stacks_until_it_has_gone(void **state) {
+    (void)state;
+    hob__fiber_pool_free();
+    size_t before = resident();
+    faults_of_waves(3000, 5);
+    assert_int_equal(hob__fiber_count().pooled, 3000);
+    size_t faults = faults_of_waves(3000, 5);
+    faults_of_waves(3, 10000);
+    assert_in_range(hob__fiber_count().pooled, 3, 1024);
+    if (MEMORY_IS_OURS) {
+        assert_in_range(faults, 0, 3000);
+        assert_true(resident() < before + 12 * 1024 * 1024);
+    }
+    hob__fiber_pool_free();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fibers_interleave),
@@ -311,6 +338,7 @@ int main(void) {
         cmocka_unit_test(stacks_are_reused),
         cmocka_unit_test(pool_is_bounded_in_number_and_memory),
         cmocka_unit_test(what_is_taken_again_is_warm),
+        cmocka_unit_test(a_crowd_in_waves_keeps_its_stacks_until_it_has_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
