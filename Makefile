@@ -122,10 +122,10 @@ bench-servers: ## measure a cached user through every web server of conf/ (SECON
 	@$(MAKE) build
 	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/servers.py
 
-bench-growth: ## measure while connections, workers, answers, sleepers, caches or rows grow (QUICK=1; ROWS=10000000)
+bench-growth: ## measure while connections, workers, answers, sleepers, caches or rows grow (QUICK=1; ROWS=10000000; CURVES=rows,size)
 	@conf/dev/deps.sh $(packages_bench)
 	@$(MAKE) $(BUILD)/tests/bench/support/growth
-	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py $(if $(QUICK),--quick,--results tests/bench/results) $(if $(ROWS),--most-rows $(ROWS))
+	@HOB_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py $(if $(QUICK),--quick,--results tests/bench/results) $(if $(ROWS),--most-rows $(ROWS)) $(if $(CURVES),--curves $(CURVES))
 
 bench-check: ## see whether the benchmark sees 20 us more of work in every request
 	@conf/dev/deps.sh $(packages_bench)

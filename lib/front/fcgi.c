@@ -220,10 +220,17 @@ static int accepts_now(hob_front *front) {
     return accepts < MOST_ACCEPTS ? (int)accepts : MOST_ACCEPTS;
 }
 
+/* Those that were taken over wait for the end of that: it may not use up the time in which they can be served. */
+static bool accepts_too_long(const hob_front *front) {
+    int64_t longest = front->services->config->max_queue_time / 8;
+    return longest > 0 && hob__clock_ns() - hob__loop_now(front->services->loop) > longest;
+}
+
 static void on_listener(hob_watch *watch, uint32_t events) {
     (void)events;
     hob_front *front = hob__container_of(watch, hob_front, listener);
-    for (int i = accepts_now(front); i > 0; i--) {
+    int accepts = accepts_now(front);
+    for (int i = 0; i < accepts && (i < ACCEPTS_A_TURN || !accepts_too_long(front)); i++) {
         struct sockaddr_storage peer = {0};
         socklen_t size = sizeof(peer);
         int fd = accept4(watch->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);

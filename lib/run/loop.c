@@ -128,11 +128,11 @@ static void call_watches(hob_loop *loop) {
 }
 
 /* After a long turn more may be ready than is taken from the kernel at once; what is not seen now would grow old
- * unseen, for as long as this turn takes. */
+ * unseen, for as long as this turn takes. But what has been seen grows old too, as long as this looks for more. */
 static void call_all_watches(hob_loop *loop) {
     bool more = loop->event_count == HOB_LOOP_EVENTS && loop->last_turn > LONG_TURN;
     call_watches(loop);
-    for (int i = 0; i < MOST_LOOKS && more; i++) {
+    for (int i = 0; i < MOST_LOOKS && more && hob__clock_ns() - loop->now < LONG_TURN; i++) {
         get_events(loop, 0);
         more = loop->event_count == HOB_LOOP_EVENTS;
         call_watches(loop);

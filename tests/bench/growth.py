@@ -41,7 +41,6 @@ class Point:
     workers: int = max(1, os.cpu_count() // 2)  # as in `make bench`
     caches: int = 1
     users: int = 20_000
-    longer: int = 1  # rounds last so many times as long
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,6 +51,7 @@ class Curve:
     values: list
     point: Callable[[int], Point]
     asleep_ms: int = 0  # of each request's time
+    longer: int = 1  # rounds last so many times as long
 
 
 def _one(target):
@@ -73,7 +73,7 @@ CURVES = (
           lambda n: Point(_one(f"/bytes/{n}"))),
     Curve("sleeping", f"GET that sleeps for {ASLEEP_MS} ms, one worker", "requests in flight",
           [1, 10, 100, 1000, 3000, 10_000],
-          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1, longer=2), ASLEEP_MS),
+          lambda n: Point(_one(f"/wait/{ASLEEP_MS}"), connections=n, workers=1), ASLEEP_MS, longer=2),
     Curve("caches", "GET user, cached, 64 connections", "memcached servers", [1, 2, 3, 4],
           lambda n: Point(CACHED, caches=n)),
     Curve("rows", "GET user at random, cache off, 64 connections", "users in the table", [10**n for n in range(3, 8)],
@@ -126,9 +126,10 @@ class Growth(stage.Stage):
         finally:
             peer.stop()
 
-    def measure(self, name, point):
+    def measure(self, curve, n):
+        name, point, seconds = f"{curve.name}-{n}", curve.point(n), self.options.seconds * curve.longer
         with self.serving(name, point) as peer:
-            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds * point.longer]
+            lengths = [self.options.warm_seconds] + self.options.rounds * [seconds]
             _, *samples = [load.wrk(self, peer, point.workload, point.connections, seconds) for seconds in lengths]
         if not all(sample["rate"] for sample in samples):
             raise stack.Failure(f"{name}: no answer")
@@ -169,7 +170,7 @@ def main():
         for curve, points in found.items():
             print(growth_report.heading(curve))
             for n in chosen(curve, options):
-                points[n] = growth.measure(f"{curve.name}-{n}", curve.point(n))
+                points[n] = growth.measure(curve, n)
                 print(growth_report.row(n, points[n]), flush=True)
     if options.results:
         growth_report.write(options.results, options, found)

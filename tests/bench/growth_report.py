@@ -87,14 +87,18 @@ def _rounded(value):
     return json.loads(json.dumps(value), parse_float=lambda figure: float(f"{float(figure):.4g}"))
 
 
-def write(directory, options, found):
-    directory.mkdir(parents=True, exist_ok=True)
+def _json(options, curve, points):
     machine = {name: value for name, value in results.machine(options).items() if name != "go"}
-    method = {name: getattr(options, name) for name in ("rounds", "seconds", "nginx_workers", "pool")}
-    parts = [f'"machine": {json.dumps(machine)}', f'"method": {json.dumps(method)}']
+    method = {name: getattr(options, name) for name in ("rounds", "nginx_workers", "pool")}
+    method["seconds"] = options.seconds * curve.longer
+    lines = ",\n".join("  " + json.dumps(_rounded({"at": value, "cores_busy": cores_busy(point)} | point))
+                       for value, point in points.items())
+    return f'{{"machine": {json.dumps(machine)},\n"method": {json.dumps(method)},\n"points": [\n{lines}\n]}}\n'
+
+
+def write(directory, options, found):
+    """A curve that was not measured keeps its files."""
+    directory.mkdir(parents=True, exist_ok=True)
     for curve, points in found.items():
-        lines = ",\n".join("  " + json.dumps(_rounded({"at": value, "cores_busy": cores_busy(point)} | point))
-                           for value, point in points.items())
-        parts.append(f'"{curve.name}": [\n{lines}\n]')
+        (directory / f"growth-{curve.name}.json").write_text(_json(options, curve, points))
         draw(directory / f"growth-{curve.name}.svg", curve, points)
-    (directory / "growth.json").write_text("{" + ",\n".join(parts) + "}\n")
