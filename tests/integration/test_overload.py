@@ -112,6 +112,23 @@ def test_who_connects_to_a_busy_worker_waits_a_few_turns_at_most(crasher):
     assert set(spun) == {200} and turns < 6, f"{turns:.1f} turns"
 
 
+def test_accepting_does_not_use_up_the_time_to_serve(crasher):
+    """Behind a long turn many are waiting; those accepted first would be too old when the last of them is."""
+    worker = crasher(HOB_MAX_QUEUE_TIME="40ms" if not SANITIZED else "400ms")
+    with contextlib.ExitStack() as opened:
+        def connect():
+            return opened.enter_context(Connection(worker.socket_path))
+
+        busy = connect()
+        busy.send(request(target="/spin/1500"))
+        crowd = [connect() for _ in range(2000)]
+        for connection in crowd:
+            connection.send(request())
+        busy.read_response()
+        answers = [connection.read_response().status for connection in crowd]
+    assert answers.count(200) > len(answers) / 2, answers.count(200)
+
+
 def cpu_seconds(pid):
     user, system = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
