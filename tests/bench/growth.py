@@ -127,9 +127,9 @@ class Growth(stage.Stage):
             peer.stop()
 
     def measure(self, curve, n):
-        name, point, seconds = f"{curve.name}-{n}", curve.point(n), self.options.seconds * curve.longer
+        name, point = f"{curve.name}-{n}", curve.point(n)
         with self.serving(name, point) as peer:
-            lengths = [self.options.warm_seconds] + self.options.rounds * [seconds]
+            lengths = [self.options.warm_seconds] + self.options.rounds * [self.options.seconds * curve.longer]
             _, *samples = [load.wrk(self, peer, point.workload, point.connections, seconds) for seconds in lengths]
         if not all(sample["rate"] for sample in samples):
             raise stack.Failure(f"{name}: no answer")

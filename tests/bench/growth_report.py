@@ -87,8 +87,7 @@ def _rounded(value):
     return json.loads(json.dumps(value), parse_float=lambda figure: float(f"{float(figure):.4g}"))
 
 
-def _json(options, curve, points):
-    machine = {name: value for name, value in results.machine(options).items() if name != "go"}
+def _json(machine, options, curve, points):
     method = {name: getattr(options, name) for name in ("rounds", "nginx_workers", "pool")}
     method["seconds"] = options.seconds * curve.longer
     lines = ",\n".join("  " + json.dumps(_rounded({"at": value, "cores_busy": cores_busy(point)} | point))
@@ -99,6 +98,7 @@ def _json(options, curve, points):
 def write(directory, options, found):
     """A curve that was not measured keeps its files."""
     directory.mkdir(parents=True, exist_ok=True)
+    machine = {name: value for name, value in results.machine(options).items() if name != "go"}
     for curve, points in found.items():
-        (directory / f"growth-{curve.name}.json").write_text(_json(options, curve, points))
+        (directory / f"growth-{curve.name}.json").write_text(_json(machine, options, curve, points))
         draw(directory / f"growth-{curve.name}.svg", curve, points)

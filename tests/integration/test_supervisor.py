@@ -68,6 +68,7 @@ def test_it_serves_with_as_many_workers_as_told(supervisor):
     assert (status["wanted"], status["ready"], status["supervisor"]) == (2, 2, supervisor.pid)
     assert all(slot["generation"] == status["generation"] for slot in status["slots"])
     assert int(supervisor.pid_file.read_text()) == supervisor.pid
+    assert stat.S_IMODE(os.stat(supervisor.socket_path).st_mode) == 0o660
 
 
 def test_its_queue_is_as_long_as_the_system_allows(supervisor):

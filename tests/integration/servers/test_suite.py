@@ -289,7 +289,7 @@ def test_a_hundred_slow_clients(api, front, unless_prevented):
             quick.append(time.monotonic() - begin)
         assert [one.result() for one in waiting] == [201] * 100
     # By CGI each is a process from its first byte on.
-    assert sorted(quick)[len(quick) // 2] < (30 if front.workers_mode == "cgi" else 0.5), quick
+    assert sorted(quick)[len(quick) // 2] < (10 if front.workers_mode == "cgi" else 0.5), quick
 
 
 def given_up(address, data, receive):
