@@ -50,7 +50,10 @@ typedef struct hob_cache_entry {
 #define HOB_CACHE_HEADER 32
 #define HOB_CACHE_PAYLOAD_MAX (8 * 1024 * 1024) /* above the usual servers' item size; within the queue's */
 
+uint64_t hob__cache_new_id(void); /* random, never 0 */
 uint64_t hob__cache_new_generation(void);
+/* Whether the writer must have ended, if none takes longer (s), or its clock is far from ours. */
+bool hob__cache_write_over(uint64_t id, int64_t longest);
 size_t hob__cache_value_size(const hob_cache_entry *entry, hob_text key);
 void hob__cache_value_write(char *to, const hob_cache_entry *entry, hob_text key); /* hob__cache_value_size bytes */
 /* false: foreign: not ours, damaged, or of another key. The payload points into stored. */

@@ -12,9 +12,10 @@
 
 #include "base/log.h"
 
-#define EXPIRED (-1)   /* a ttl with which what is stored has gone at once */
-#define TRIES 9        /* when others write the same key all the time */
-#define FILL_SURE 8192 /* bytes; a larger value may be too large for the server */
+#define EXPIRED (-1)    /* a ttl with which what is stored has gone at once */
+#define TRIES 9         /* when others write the same key all the time */
+#define CLOCKS_APART 60 /* s; of the machines that share a server */
+#define FILL_SURE 8192  /* bytes; a larger value may be too large for the server */
 
 typedef struct standing {
     bool anything, foreign;
@@ -146,29 +147,37 @@ static size_t place_of(const hob_cache_entry *tombstone, uint64_t id) {
     return i;
 }
 
-/* The tombstone that stands, and one writer more. With too many it is nobody's, and stays until it expires. */
-static void join(hob_cache_entry *tombstone, const standing *found, uint64_t id) {
+/* Each writer gives the tombstone all its time anew: under a key that is written often it would never expire, for the
+ * sake of one that died. */
+static bool over(const hob_cache_job *job, uint64_t id) {
+    return hob__cache_write_over(id, job->ttl + CLOCKS_APART);
+}
+
+/* The tombstone that stands, and one writer more. With too many it is nobody's, and keeps the id it became so by. */
+static void join(hob_cache_entry *tombstone, const standing *found, const hob_cache_job *job) {
+    const hob_cache_entry *other = &found->entry;
+    bool joins = stands(found, HOB_CACHE_TOMBSTONE);
     tombstone->id_count = 0;
-    if (stands(found, HOB_CACHE_TOMBSTONE)) {
-        const hob_cache_entry *other = &found->entry;
-        if (other->id_count == 0)
-            return;
-        tombstone->id_count = other->id_count;
-        memcpy(tombstone->ids, other->ids, other->id_count * sizeof *other->ids);
+    if (joins && other->id_count == 0 && !over(job, other->id)) {
+        tombstone->id = other->id;
+        return;
     }
-    if (place_of(tombstone, id) < tombstone->id_count) /* ours: an answer was lost */
+    for (size_t i = 0; joins && i < other->id_count; i++)
+        if (!over(job, other->ids[i]))
+            tombstone->ids[tombstone->id_count++] = other->ids[i];
+    if (place_of(tombstone, job->id) < tombstone->id_count) /* ours: an answer was lost */
         return;
     if (tombstone->id_count == HOB_CACHE_IDS_MAX)
         tombstone->id_count = 0;
     else
-        tombstone->ids[tombstone->id_count++] = id;
+        tombstone->ids[tombstone->id_count++] = job->id;
 }
 
 /* When all tries but the last were beaten, over whatever it is. */
 static memcached_return_t bury(hob_cache_link *link, const hob_cache_job *job, const standing *found, bool last) {
     hob_cache_entry tombstone = {.kind = HOB_CACHE_TOMBSTONE, .id = job->id};
     if (!last)
-        join(&tombstone, found, job->id);
+        join(&tombstone, found, job);
     return put_tombstone(link, job, &tombstone, last ? NULL : found);
 }
 

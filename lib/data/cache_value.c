@@ -39,6 +39,20 @@ uint64_t hob__cache_new_generation(void) {
     return id ? id : 1;
 }
 
+static int64_t wall_s(void) {
+    return hob__clock_wall_us() / 1000000;
+}
+
+uint64_t hob__cache_new_write_id(void) {
+    uint64_t id = (uint64_t)wall_s() << 32 | (hob__random() & UINT32_MAX);
+    return id ? id : 1;
+}
+
+bool hob__cache_write_over(uint64_t id, int64_t longest) {
+    int64_t age = wall_s() - (int64_t)(id >> 32);
+    return age > longest || age < -longest;
+}
+
 /* FNV-1a over words, with a shift so that high bits count too. It finds damage; it keeps nobody out. */
 static uint64_t checksum(uint64_t sum, const char *bytes, size_t size) {
     uint64_t word;

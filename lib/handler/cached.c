@@ -254,7 +254,7 @@ void hob_forget(hob_ctx *c, hob_text key) {
     hob_ctx *request = c;
     while (request->parent)
         request = request->parent;
-    uint64_t id = hob__cache_new_id();
+    uint64_t id = hob__cache_new_write_id();
     struct hob_forget *forget = hob__arena_alloc(c->arena, sizeof *forget);
     if (forget) {
         *forget = (struct hob_forget){.key = key, .id = id, .next = request->forgets};

@@ -85,6 +85,37 @@ static void more_writers_than_a_tombstone_holds(void **state) {
     assert_int_equal(get_by(cache, "b", NULL, NULL), HOB_CACHE_FILL);
 }
 
+static void put_nobodys_tombstone(const char *key, uint64_t id) {
+    memcached_st *raw = raw_client(&servers[0]);
+    hob_cache_entry entry = {.kind = HOB_CACHE_TOMBSTONE, .id = id};
+    char whole[16], stored[100];
+    hob_text text = {whole, (size_t)snprintf(whole, sizeof whole, "test:%s", key)};
+    hob__cache_value_write(stored, &entry, text);
+    size_t size = hob__cache_value_size(&entry, text);
+    assert_int_equal(memcached_set(raw, text.data, text.size, stored, size, 0, 0), MEMCACHED_SUCCESS);
+    memcached_free(raw);
+}
+
+/* Each that writes gives a tombstone its time anew; still one who died does not keep what others write out for ever. */
+static void a_dead_writer_is_forgotten_by_the_next(void **state) {
+    (void)state;
+    const int64_t hour = 3600;
+    for (int ago = 0; ago < 2; ago++) {
+        hob_cache_result expected = ago ? HOB_CACHE_FILL : HOB_CACHE_LOAD;
+        const uint64_t dead = written_at(1, ago * hour);
+        assert_true(tombstone_as(cache, "a", dead));
+        put_nobodys_tombstone("b", dead);
+        for (size_t i = 0; i < 2; i++) {
+            const char *key = (const char *[]){"a", "b"}[i];
+            assert_true(tombstone_by(cache, key));
+            delete_by(cache, key);
+            assert_int_equal(get_by(cache, key, NULL, NULL), expected);
+        }
+        delete_as(cache, "a", dead);
+        turn_for(20 * HOB_MS);
+    }
+}
+
 /* A tombstone that was evicted: whoever read the old row then must not keep it. */
 static void a_delete_voids_what_came_where_the_tombstone_was(void **state) {
     (void)state;
@@ -221,13 +252,21 @@ static void invalidation_goes_before_fills(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(a_tombstone_voids_a_fill_in_flight),   TEST(a_tombstone_replaces_a_value),
-        TEST(a_delete_voids_a_fill_in_flight),      TEST(writers_of_one_key_overlap),
-        TEST(more_writers_than_a_tombstone_holds),  TEST(a_delete_voids_what_came_where_the_tombstone_was),
-        TEST(an_absence_is_kept_and_voided),        TEST(a_write_to_any_entity_voids_the_list),
-        TEST(a_write_during_the_load_of_a_list),    TEST(a_list_out_of_date_is_loaded_once),
-        TEST(an_evicted_generation_voids_the_list), TEST(a_list_is_one_multiget),
-        TEST(a_list_is_not_mistaken_for_a_value),   TEST(invalidation_goes_before_fills),
+        TEST(a_tombstone_voids_a_fill_in_flight),
+        TEST(a_tombstone_replaces_a_value),
+        TEST(a_delete_voids_a_fill_in_flight),
+        TEST(writers_of_one_key_overlap),
+        TEST(more_writers_than_a_tombstone_holds),
+        TEST(a_dead_writer_is_forgotten_by_the_next),
+        TEST(a_delete_voids_what_came_where_the_tombstone_was),
+        TEST(an_absence_is_kept_and_voided),
+        TEST(a_write_to_any_entity_voids_the_list),
+        TEST(a_write_during_the_load_of_a_list),
+        TEST(a_list_out_of_date_is_loaded_once),
+        TEST(an_evicted_generation_voids_the_list),
+        TEST(a_list_is_one_multiget),
+        TEST(a_list_is_not_mistaken_for_a_value),
+        TEST(invalidation_goes_before_fills),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);
 }

@@ -162,6 +162,18 @@ static void ids_differ_and_are_never_zero(void **state) {
     }
 }
 
+static void a_write_is_over_when_none_takes_so_long(void **state) {
+    (void)state;
+    const uint64_t second = UINT64_C(1) << 32;
+    uint64_t id = hob__cache_new_write_id();
+    assert_int_not_equal(id, hob__cache_new_write_id());
+    assert_false(hob__cache_write_over(id, 5));
+    assert_false(hob__cache_write_over(id - 3 * second, 5));
+    assert_true(hob__cache_write_over(id - 6 * second, 5));
+    assert_false(hob__cache_write_over(id + 3 * second, 5)); /* another clock */
+    assert_true(hob__cache_write_over(id + 8 * second, 5));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
@@ -173,6 +185,7 @@ int main(void) {
         cmocka_unit_test(other_keys_are_foreign),
         cmocka_unit_test(junk_is_foreign),
         cmocka_unit_test(ids_differ_and_are_never_zero),
+        cmocka_unit_test(a_write_is_over_when_none_takes_so_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
