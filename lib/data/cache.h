@@ -82,7 +82,7 @@ void hob__cache_give_up(hob_cache *cache, hob_text key, hob_cache_lease lease);
  * and no worker uses that server until it does). Behind it, the delete: waits until nothing older than the write can
  * be read any more. Tombstones of other writers stay: each stands until its own writer's delete, in whatever order
  * they come, or until it expires. */
-uint64_t hob__cache_new_write_id(void); /* tells when it was made: hob__cache_write_over */
+uint64_t hob__cache_new_write_id(void); /* tells when it was made; never 0 */
 bool hob__cache_tombstone(hob_cache *cache, hob_task *task, hob_text key, uint64_t id);
 void hob__cache_delete(hob_cache *cache, hob_task *task, hob_text key, uint64_t id);
 

@@ -176,12 +176,12 @@ static inline uint64_t written_at(uint64_t id, int64_t ago) {
     return (uint64_t)(hob__clock_wall_us() / 1000000 - ago) << 32 | id;
 }
 
-/* The writer that began when the test did. */
+/* A small number is the writer that began when the test did. */
 static inline uint64_t write_id(uint64_t id) {
     static uint64_t began;
     if (!began)
         began = written_at(0, 0);
-    return began | id;
+    return id > UINT32_MAX ? id : began | id;
 }
 
 /* The whole of one look-up. value is NULL when there is none to compare. */
@@ -206,7 +206,7 @@ static inline hob_cache_result get_by(hob_cache *of, const char *key, hob_cache_
 static inline bool tombstone_as(hob_cache *of, const char *key, uint64_t id) {
     actor a;
     start(&a, do_tombstone, of, key);
-    a.id = id > UINT32_MAX ? id : write_id(id);
+    a.id = write_id(id);
     finish(&a);
     return a.result == HOB_CACHE_HIT;
 }
@@ -218,7 +218,7 @@ static inline bool tombstone_by(hob_cache *of, const char *key) {
 static inline void delete_as(hob_cache *of, const char *key, uint64_t id) {
     actor a;
     start(&a, do_delete, of, key);
-    a.id = id > UINT32_MAX ? id : write_id(id);
+    a.id = write_id(id);
     finish(&a);
 }
 

@@ -86,14 +86,10 @@ static void more_writers_than_a_tombstone_holds(void **state) {
 }
 
 static void put_nobodys_tombstone(const char *key, uint64_t id) {
-    memcached_st *raw = raw_client(&servers[0]);
     hob_cache_entry entry = {.kind = HOB_CACHE_TOMBSTONE, .id = id};
-    char whole[16], stored[100];
-    hob_text text = {whole, (size_t)snprintf(whole, sizeof whole, "test:%s", key)};
-    hob__cache_value_write(stored, &entry, text);
-    size_t size = hob__cache_value_size(&entry, text);
-    assert_int_equal(memcached_set(raw, text.data, text.size, stored, size, 0, 0), MEMCACHED_SUCCESS);
-    memcached_free(raw);
+    char stored[100];
+    hob__cache_value_write(stored, &entry, hob_text_of(key));
+    raw_set(key, stored, hob__cache_value_size(&entry, hob_text_of(key)));
 }
 
 /* Each that writes gives a tombstone its time anew; still one who died does not keep what others write out for ever. */
@@ -104,7 +100,7 @@ static void a_dead_writer_is_forgotten_by_the_next(void **state) {
         hob_cache_result expected = ago ? HOB_CACHE_FILL : HOB_CACHE_LOAD;
         const uint64_t dead = written_at(1, ago * hour);
         assert_true(tombstone_as(cache, "a", dead));
-        put_nobodys_tombstone("b", dead);
+        put_nobodys_tombstone("test:b", dead);
         for (size_t i = 0; i < 2; i++) {
             const char *key = (const char *[]){"a", "b"}[i];
             assert_true(tombstone_by(cache, key));
