@@ -354,6 +354,7 @@ void hob__db_free(hob_db *db) {
     hob__timer_clear(db->loop, &db->retry);
     hob__loop_unhook(db->loop, &db->hook);
     hob__db_statements_free(db);
+    hob__db_conninfo_free(db->place);
     free(db);
 }
 

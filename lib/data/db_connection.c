@@ -55,8 +55,7 @@ void hob__db_connection_close(hob_db_connection *connection, hob_db_state next) 
         hob__db_tx_detach(connection->tx);
     hob__timer_clear(db->loop, &connection->timer);
     unwatch(connection);
-    if (connection->info)
-        hob__db_conninfo_free(connection->info);
+    hob__db_conninfo_free(connection->info);
     connection->info = NULL;
     PQclear(connection->sync_error);
     connection->sync_error = NULL;
@@ -262,9 +261,7 @@ static void connect_step(hob_db_connection *connection) {
 static void connect_begin(hob_db_connection *connection) {
     hob_db *db = connection->db;
     hob__db_connection_set(connection, HOB_DB_CONNECTING);
-    connection->pg = hob__db_conninfo_connect(connection->info);
-    hob__db_conninfo_free(connection->info);
-    connection->info = NULL;
+    connection->pg = hob__db_conninfo_connect(db->place);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         hob__db_connect_failed(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
         return;
@@ -273,10 +270,17 @@ static void connect_begin(hob_db_connection *connection) {
     wait_to_connect(connection, EPOLLOUT);
 }
 
+static void connect_to_info(hob_db_connection *connection) {
+    hob__db_conninfo_free(connection->db->place);
+    connection->db->place = connection->info;
+    connection->info = NULL;
+    connect_begin(connection);
+}
+
 static void resolve(hob_task *task) {
     hob_db_connection *connection = hob__container_of(task, hob_db_connection, task);
     if (hob__db_conninfo_resolve(connection->info, connection->db->offload, task))
-        connect_begin(connection);
+        connect_to_info(connection);
     else
         hob__db_connect_failed(connection, "its host has no address");
 }
@@ -285,12 +289,16 @@ void hob__db_connection_start(hob_db_connection *connection) {
     hob_db *db = connection->db;
     connection->timer.on_expire = on_timer;
     connection->watch.on_event = on_event;
+    if (db->place && hob__db_open(db) == 0 && db->in_state[HOB_DB_RESOLVING] > 0) { /* maybe it is where it was */
+        connect_begin(connection);
+        return;
+    }
     hob__db_connection_set(connection, HOB_DB_RESOLVING);
     connection->info = hob__db_conninfo_new(db);
     if (!connection->info) {
         hob__db_connect_failed(connection, "DATABASE_URL is no connection string of libpq, or memory ran out");
     } else if (!hob__db_conninfo_has_names(connection->info)) {
-        connect_begin(connection);
+        connect_to_info(connection);
     } else {
         connection->task = (hob_task){.loop = db->loop, .deadline = HOB_FOREVER};
         if (!hob__task_start(&connection->task, resolve))

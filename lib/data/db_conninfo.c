@@ -100,12 +100,13 @@ struct hob_db_conninfo *hob__db_conninfo_new(const hob_db *db) {
     struct hob_db_conninfo *info = calloc(1, sizeof *info);
     if (info && fill(info, db))
         return info;
-    if (info)
-        hob__db_conninfo_free(info);
+    hob__db_conninfo_free(info);
     return NULL;
 }
 
 void hob__db_conninfo_free(struct hob_db_conninfo *info) {
+    if (!info)
+        return;
     PQconninfoFree(info->given);
     PQconninfoFree(info->defaults);
     hob__arena_free(info->arena);

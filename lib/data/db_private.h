@@ -254,6 +254,7 @@ struct hob_db {
     int64_t soon; /* the earliest next attempt when somebody asks */
     bool wanted;  /* somebody was refused in this turn */
     hob_timer retry;
+    struct hob_db_conninfo *place; /* where it was last sought; NULL: no name has had an address yet */
     hob_db_statement *statements[HOB_DB_BUCKETS];
     uint32_t statement_count;
     hob_db_counters counters;

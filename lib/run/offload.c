@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <resolv.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,11 +197,24 @@ typedef struct resolution {
     int error; /* of getaddrinfo */
 } resolution;
 
+/* What nobody answers is asked again after 1 and 3 s and given up after 7, where libc waits 5 and 10: what a name
+ * server keeps silent about, as Docker's does about a container that is down, it may tell a moment later. resolv.conf
+ * is read anew, as libc would if we had not changed what it says; its own timeout and attempts are kept. */
+static void be_impatient(void) {
+    if (res_init() != 0)
+        return;
+    if (_res.retrans == RES_TIMEOUT)
+        _res.retrans = 1;
+    if (_res.retry == RES_DFLRETRY)
+        _res.retry = 3;
+}
+
 static void resolve(void *arg) {
     resolution *r = arg;
     hob_addresses *list = r->addresses;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found = NULL;
+    be_impatient();
     r->error = getaddrinfo(r->host, NULL, &hints, &found);
     for (struct addrinfo *at = found; r->error == 0 && at && list->count < HOB_ADDRESSES_MAX; at = at->ai_next) {
         char *text = list->text[list->count];

@@ -128,6 +128,14 @@ class Project:
         docker("run", "--rm", "--network=none", "--pid=host", "--user=0", self.environment["BASE_IMAGE"],
                "sh", "-c", f"kill -KILL {pid}")
 
+    @contextlib.contextmanager
+    def down(self, container):
+        docker("stop", container)
+        try:
+            yield
+        finally:
+            docker("start", container)
+
     def compose_restart(self, service):
         self.compose("restart", "--timeout", "30", service)
 

@@ -126,7 +126,7 @@ def assert_stale_no_longer_than_ttl(load):
     assert not [age for age, *_ in load.stale if age > 5 * 1.1 + 1], load.stale
 
 
-def strike(project, harm, *arguments, seconds=0):
+def strike(project, harm, *arguments, seconds=0, recovery=RECOVERY_S):
     """Under load: the harm, and how soon all is well again."""
     with load_on(project) as load:
         begin = time.monotonic()
@@ -135,7 +135,7 @@ def strike(project, harm, *arguments, seconds=0):
             if result is not None:
                 fault.enter_context(result)
             time.sleep(seconds)
-        took = load.wait_for_success(RECOVERY_S)
+        took = load.wait_for_success(recovery)
         print(f"well after {took:.1f} s; {load.summary(begin)}")
     return load
 
@@ -157,6 +157,13 @@ def test_crash(project, service):
 @pytest.mark.parametrize("service", ["database", "cache"])
 def test_restart(project, service):
     assert_stale_no_longer_than_ttl(strike(project, project.compose_restart, service))
+
+
+@pytest.mark.parametrize("service", ["database", "cache"])
+def test_is_down_for_a_while(project, service):
+    """A look-up of its name has no answer meanwhile, for up to 10 s: Docker's name server is silent about it."""
+    load = strike(project, project.down, project.container(service), seconds=2, recovery=5)
+    assert_stale_no_longer_than_ttl(load)
 
 
 @pytest.mark.parametrize("service", ["database", "cache"])

@@ -1,0 +1,112 @@
+"""A database that is reached by name, while the name server is silent: as Docker's is about a container that is down."""
+import ipaddress
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+import stack
+from conftest import BINARY, NOT_SAFE, Database
+from fcgi_client import Connection
+
+NAME = "database.test"
+ADDRESS = str(ipaddress.IPv4Address("127.1.0.0") + os.getpid() % 2**23)
+
+
+class NameServer(threading.Thread):
+    """Says that NAME is ADDRESS, unless it is silent."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((ADDRESS, 53))
+        self.silent, self.asked, self.answered = False, 0, 0
+        self.start()
+
+    def run(self):
+        while True:
+            query, client = self.socket.recvfrom(512)
+            if not query:
+                return
+            self.asked += 1
+            if not self.silent:
+                self.answered += 1
+                self.socket.sendto(self.answer(query), client)
+
+    @staticmethod
+    def answer(query):
+        """RFC 1035, sections 4.1.1 and 4.1.3. There is an A record, and no other."""
+        question = query[12:query.index(b"\0", 12) + 5]
+        known = int(question == b"".join(bytes([len(p)]) + p.encode() for p in NAME.split(".")) + b"\0\0\1\0\1")
+        record = struct.pack(">HHHIH", 0xC00C, 1, 1, 0, 4) + socket.inet_aton(ADDRESS)
+        return query[:2] + struct.pack(">HHHHH", 0x8180, 1, known, 0, 0) + question + record * known
+
+    def stop(self):
+        self.socket.sendto(b"", self.socket.getsockname())
+        self.join()
+        self.socket.close()
+
+
+@pytest.fixture(scope="module")
+def named_database(place):
+    """On its usual port, which is why it has an address of its own."""
+    database = Database(place, NOT_SAFE | {"listen_addresses": ADDRESS}, name="postgresql-named")
+    try:
+        database.start()
+        stack.migrate(BINARY, database)
+        yield database
+    finally:
+        database.stop()
+
+
+@pytest.fixture
+def names():
+    server = NameServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def worker(worker_with, named_database, names, tmp_path):
+    """worker(): one for which the name server is the only one."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("needs a mount namespace for a resolv.conf of its own")
+    (tmp_path / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
+    program = tmp_path / "worker"
+    program.write_text(f"#!/bin/sh\nexec unshare --mount sh -euc 'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf\n"
+                       f"exec {BINARY}'\n")
+    program.chmod(0o755)
+    url = f"postgresql://{named_database.role}@{NAME}/{named_database.database}"
+    return lambda: worker_with({"DATABASE_URL": url, "HOB_CACHE": None}, program=program)
+
+
+def status(worker):
+    with Connection(worker.socket_path) as connection:
+        return connection.ask(target="/api/v1/users/1").status
+
+
+def test_what_a_name_was_serves_while_it_is_looked_up_again(worker, named_database, names, eventually):
+    worker = worker()
+    eventually(lambda: status(worker) == 404)
+    names.silent = True
+    named_database.stop()
+    asked = names.asked
+    eventually(lambda: status(worker) == 503)
+    eventually(lambda: names.asked > asked)
+    time.sleep(0.5)
+    named_database.start()
+    eventually(lambda: status(worker) == 404, seconds=3)
+    assert names.answered < names.asked
+
+
+def test_a_silent_name_server_is_asked_again_soon(worker, names, eventually):
+    """Nobody asks the worker meanwhile, so it has one look-up under way."""
+    names.silent = True
+    worker = worker()
+    eventually(lambda: names.asked)
+    names.silent = False
+    eventually(lambda: names.answered, seconds=3)
+    eventually(lambda: status(worker) == 404, seconds=1)
