@@ -209,24 +209,32 @@ void hob__db_wanted(hob_db *db) {
     }
 }
 
-/* While it is not known to answer, the server is asked by one connection at a time; or by two when somebody asks and
- * the first has not had an answer for some time: what swallowed that may let this one pass. */
+static bool second_connects(const hob_db *db) {
+    for (size_t i = 0; i < db->connection_count; i++) {
+        const hob_db_connection *connection = &db->connections[i];
+        if (connection->second && (connection->state == HOB_DB_RESOLVING || connection->state == HOB_DB_CONNECTING))
+            return true;
+    }
+    return false;
+}
+
+/* While it is not known to answer, the server is asked by one connection at a time; or by a second beside those under
+ * way when somebody asks and they have not had an answer for some time: what swallowed them may let this one pass. */
 static bool may_connect(const hob_db *db) {
     int64_t now = hob__loop_now(db->loop);
     if (db->failures == 0 && hob__db_open(db) > 0)
         return true;
     if (db->failures > 0 && now < db->retry_at)
         return false;
-    return hob__db_connecting(db) == 0 || (hob__db_connecting(db) == 1 && db->wanted && now >= db->soon);
+    return hob__db_connecting(db) == 0 || (db->wanted && now >= db->soon && !second_connects(db));
 }
 
 static void open_wanted(hob_db *db) {
     for (hob_db_connection *connection; may_connect(db) && (connection = first_in(db, HOB_DB_DOWN));) {
-        bool second = hob__db_open(db) == 0 && hob__db_connecting(db) > 0;
-        if (hob__db_open(db) == 0 && !second)
+        connection->second = hob__db_open(db) == 0 && hob__db_connecting(db) > 0;
+        if (hob__db_open(db) == 0 && !connection->second)
             db->patience_ends = patience_from_now(db);
         db->soon = hob__loop_now(db->loop) + (int64_t)((double)HOB_DB_SOON * hob__jitter(0.25));
-        connection->connect_time = second ? HOB_DB_SOON : HOB_DB_CONNECT_TIME;
         hob__db_connection_start(connection);
     }
 }

@@ -266,7 +266,8 @@ static void connect_begin(hob_db_connection *connection) {
         hob__db_connect_failed(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
         return;
     }
-    hob__timer_set(db->loop, &connection->timer, hob__clock_ns() + connection->connect_time);
+    int64_t may_take = connection->second ? HOB_DB_SOON : HOB_DB_CONNECT_TIME;
+    hob__timer_set(db->loop, &connection->timer, hob__clock_ns() + may_take);
     wait_to_connect(connection, EPOLLOUT);
 }
 
@@ -289,7 +290,7 @@ void hob__db_connection_start(hob_db_connection *connection) {
     hob_db *db = connection->db;
     connection->timer.on_expire = on_timer;
     connection->watch.on_event = on_event;
-    if (db->place && hob__db_open(db) == 0 && db->in_state[HOB_DB_RESOLVING] > 0) { /* maybe it is where it was */
+    if (db->place && connection->second && db->in_state[HOB_DB_RESOLVING] > 0) { /* it may be where it was */
         connect_begin(connection);
         return;
     }

@@ -155,8 +155,8 @@ struct hob_db_connection {
     hob_timer timer;  /* connect time; then idle time, lifetime */
     hob_task task;    /* while RESOLVING */
     struct hob_db_conninfo *info;
-    hob_db_tx_state *tx;  /* that holds it */
-    int64_t connect_time; /* how long it may take */
+    hob_db_tx_state *tx; /* that holds it */
+    bool second;         /* is tried beside others that have no answer yet, and not for long */
     int64_t opened, idle_since, idle_time, expires;
     bool read_only; /* a server took no writes: this one's may be the wrong one by now */
     /* the batch under way */

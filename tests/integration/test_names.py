@@ -16,13 +16,13 @@ ADDRESS = str(ipaddress.IPv4Address("127.1.0.0") + os.getpid() % 2**23)
 
 
 class NameServer(threading.Thread):
-    """Says that NAME is ADDRESS, unless it is silent."""
+    """Says that NAME is ADDRESS, unless it is silent. At its end it says what it has not yet."""
 
     def __init__(self):
         super().__init__(daemon=True)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((ADDRESS, 53))
-        self.silent, self.asked, self.answered = False, 0, 0
+        self.silent, self.asked, self.unanswered = False, 0, []
         self.start()
 
     def run(self):
@@ -31,21 +31,23 @@ class NameServer(threading.Thread):
             if not query:
                 return
             self.asked += 1
+            self.unanswered.append((query, client))
             if not self.silent:
-                self.answered += 1
-                self.socket.sendto(self.answer(query), client)
+                self.answer(*self.unanswered.pop())
 
-    @staticmethod
-    def answer(query):
+    def answer(self, query, client):
         """RFC 1035, sections 4.1.1 and 4.1.3. There is an A record, and no other."""
         question = query[12:query.index(b"\0", 12) + 5]
         known = int(question == b"".join(bytes([len(p)]) + p.encode() for p in NAME.split(".")) + b"\0\0\1\0\1")
         record = struct.pack(">HHHIH", 0xC00C, 1, 1, 0, 4) + socket.inet_aton(ADDRESS)
-        return query[:2] + struct.pack(">HHHHH", 0x8180, 1, known, 0, 0) + question + record * known
+        header = query[:2] + struct.pack(">HHHHH", 0x8180, 1, known, 0, 0)
+        self.socket.sendto(header + question + record * known, client)
 
     def stop(self):
         self.socket.sendto(b"", self.socket.getsockname())
         self.join()
+        for query, client in self.unanswered:
+            self.answer(query, client)
         self.socket.close()
 
 
@@ -72,14 +74,14 @@ def names():
 
 @pytest.fixture
 def worker(worker_with, named_database, names, tmp_path):
-    """worker(): one for which the name server is the only one."""
+    """worker(**environment): one for which the name server is the only one."""
     (tmp_path / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
     program = tmp_path / "worker"
     program.write_text(f"#!/bin/sh\nexec unshare --mount sh -euc 'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf\n"
                        f"exec {BINARY}'\n")
     program.chmod(0o755)
     url = f"postgresql://{named_database.role}@{NAME}/{named_database.database}"
-    return lambda: worker_with({"DATABASE_URL": url, "HOB_CACHE": None}, program=program)
+    return lambda **environment: worker_with({"DATABASE_URL": url, "HOB_CACHE": None} | environment, program=program)
 
 
 def status(worker):
@@ -88,17 +90,18 @@ def status(worker):
 
 
 def test_what_a_name_was_serves_while_it_is_looked_up_again(worker, named_database, names, eventually):
-    worker = worker()
-    eventually(lambda: status(worker) == 404)
+    worker = worker(RES_OPTIONS="timeout:60")
+    of_the_worker = "FROM pg_stat_activity WHERE application_name ^@ 'users-api'"
+    eventually(lambda: len(named_database.execute(f"SELECT pid {of_the_worker}")) == 4)
     names.silent = True
+    named_database.execute(f"SELECT pg_terminate_backend(pid) {of_the_worker} LIMIT 2")
+    eventually(lambda: len({client for _, client in names.unanswered}) == 2)  # a port for each look-up
     named_database.stop()
-    asked = names.asked
     eventually(lambda: status(worker) == 503)
-    eventually(lambda: names.asked > asked)
     time.sleep(0.5)
     named_database.start()
-    eventually(lambda: status(worker) == 404, seconds=3)
-    assert names.answered < names.asked
+    eventually(lambda: status(worker) == 404)
+    assert names.silent and "has no address" not in worker.log()
 
 
 def test_a_silent_name_server_is_asked_again_soon(worker, names, eventually):
@@ -107,6 +110,6 @@ def test_a_silent_name_server_is_asked_again_soon(worker, names, eventually):
     worker = worker()
     eventually(lambda: names.asked)
     time.sleep(0.3)  # for both, A and AAAA
-    names.silent = False
-    eventually(lambda: names.answered, seconds=3)
+    names.silent, asked = False, names.asked
+    eventually(lambda: names.asked > asked, seconds=3)
     eventually(lambda: status(worker) == 404, seconds=3)
