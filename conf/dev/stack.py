@@ -209,6 +209,16 @@ class Daemon:
         self.process = None
 
 
+@contextlib.contextmanager
+def running(service):
+    """Stopped behind, also when it did not start."""
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
+
+
 class Postgres(Daemon):
     """PostgreSQL on a unix socket. Its directories are handed to it as open file descriptors: the account it runs as
     may not be able to walk to them."""

@@ -110,12 +110,9 @@ class Load:
 def behind_nginx(place, socket_path):
     """The port."""
     nginx = stack.Nginx(place, stack.free_port(), socket_path, name=f"nginx-rolling-{next(counter)}")
-    nginx.start()
-    try:
+    with stack.running(nginx):
         stack.wait_ready(nginx.port)
         yield nginx.port
-    finally:
-        nginx.stop()
 
 
 @pytest.fixture

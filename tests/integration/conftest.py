@@ -204,36 +204,29 @@ def no_crash(request, place):
     assert not report, report
 
 
-@pytest.fixture(scope="session")
-def database(place):
-    database = Database(place, NOT_SAFE)
-    try:
-        database.start()
+def migrated(database):
+    """For a generator fixture: it runs while that is suspended."""
+    with stack.running(database):
         stack.migrate(BINARY, database)
         yield database
-    finally:
-        database.stop()
+
+
+@pytest.fixture(scope="session")
+def database(place):
+    yield from migrated(Database(place, NOT_SAFE))
 
 
 @pytest.fixture(scope="session")
 def memcached(place):
-    memcached = Cache(place)
-    try:
-        memcached.start()
+    with stack.running(Cache(place)) as memcached:
         yield memcached
-    finally:
-        memcached.stop()
 
 
 @pytest.fixture
 def own_memcached(place):
     """One that a test may stop and start."""
-    memcached = Cache(place, name=f"memcached-{next(counter):03}")
-    try:
-        memcached.start()
+    with stack.running(Cache(place, name=f"memcached-{next(counter):03}")) as memcached:
         yield memcached
-    finally:
-        memcached.stop()
 
 
 @pytest.fixture(scope="session")
@@ -345,13 +338,7 @@ def no_users(database):
 @pytest.fixture
 def own_database(place):
     """One that a test may stop and start."""
-    database = Database(place, NOT_SAFE, name=f"postgresql-{next(counter):03}")
-    try:
-        database.start()
-        stack.migrate(BINARY, database)
-        yield database
-    finally:
-        database.stop()
+    yield from migrated(Database(place, NOT_SAFE, name=f"postgresql-{next(counter):03}"))
 
 
 class Lock:

@@ -7,8 +7,7 @@ import threading
 import time
 
 import pytest
-import stack
-from conftest import BINARY, NOT_SAFE, Database
+from conftest import BINARY, NOT_SAFE, Database, migrated
 from fcgi_client import Connection
 
 NAME = "database.test"
@@ -54,13 +53,7 @@ class NameServer(threading.Thread):
 @pytest.fixture(scope="module")
 def named_database(place):
     """On its usual port, which is why it has an address of its own."""
-    database = Database(place, NOT_SAFE | {"listen_addresses": ADDRESS}, name="postgresql-named")
-    try:
-        database.start()
-        stack.migrate(BINARY, database)
-        yield database
-    finally:
-        database.stop()
+    yield from migrated(Database(place, NOT_SAFE | {"listen_addresses": ADDRESS}, name="postgresql-named"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import urllib.parse
 
 import pytest
+import stack
 from conftest import SUPPORT, Client
 
 from . import apache, caddy, h2o, haproxy, lighttpd, nginx
@@ -27,12 +28,8 @@ class Elsewhere:
 
 def started(place, settings, server, **options):
     """For a generator fixture: the server runs while it is suspended."""
-    front = server(place, settings, **options)
-    try:
-        front.start()
+    with stack.running(server(place, settings, **options)) as front:
         yield front
-    finally:
-        front.stop()
 
 
 if URL.hostname:
