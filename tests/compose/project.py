@@ -24,6 +24,16 @@ def docker(*arguments):
     return run("docker", *arguments).strip()
 
 
+@contextlib.contextmanager
+def between(harm, mend):
+    """Two commands of docker, the second whatever happens."""
+    docker(*harm)
+    try:
+        yield
+    finally:
+        docker(*mend)
+
+
 def run(*command, **options):
     done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
     if done.returncode:
@@ -128,29 +138,16 @@ class Project:
         docker("run", "--rm", "--network=none", "--pid=host", "--user=0", self.environment["BASE_IMAGE"],
                "sh", "-c", f"kill -KILL {pid}")
 
-    @contextlib.contextmanager
     def down(self, container):
-        docker("stop", container)
-        try:
-            yield
-        finally:
-            docker("start", container)
+        return between(("stop", container), ("start", container))
 
     def compose_restart(self, service):
         self.compose("restart", "--timeout", "30", service)
 
-    @contextlib.contextmanager
     def paused(self, container):
-        docker("pause", container)
-        try:
-            yield
-        finally:
-            docker("unpause", container)
+        return between(("pause", container), ("unpause", container))
 
-    @contextlib.contextmanager
     def cut_off(self, service, container, network):
-        docker("network", "disconnect", f"{NAME}_{network}", container)
-        try:
-            yield
-        finally:
-            docker("network", "connect", "--alias", service, f"{NAME}_{network}", container)
+        network = f"{NAME}_{network}"
+        return between(("network", "disconnect", network, container),
+                       ("network", "connect", "--alias", service, network, container))

@@ -37,15 +37,13 @@ def examine(operations, events):
     return len(found)
 
 
-def disturbed_history(history_of, *arguments, **options):
-    """It grows until a write was under way when its worker was killed."""
+def growing(times, history_of, *arguments, **options):
+    """Operations and events so far, each time with those of another run behind them."""
     operations, events = [], []
-    for _ in range(20):
+    for _ in range(times):
         more, nemesis = history_of(*arguments, **options)
         operations, events = operations + more, events + nemesis.events
-        if history.unknown(operations):
-            break
-    return operations, events
+        yield operations, events
 
 
 def read_often(service, item, times=20):
@@ -58,7 +56,9 @@ def read_often(service, item, times=20):
 @pytest.mark.parametrize("memcached", [1, 3] if LONG else [2])
 def test_no_stale_read(service_of, history_of, items, memcached):
     service = service_of("history", memcached, HOB_CACHE_TIMEOUT="10ms", ITEMS_PAUSE="3")
-    operations, events = disturbed_history(history_of, service, SECONDS, FAULTS, (100, 600), **SHARES)
+    for operations, events in growing(20, history_of, service, SECONDS, FAULTS, (100, 600), **SHARES):
+        if history.unknown(operations):  # a write was under way when its worker was killed
+            break
     assert examine(operations, events) == 0
     done = collections.Counter(o.kind for o in operations if o.status == 200)
     assert min(done.values()) >= 10 * SECONDS and done["hit"] > done["load"] / 10, done  # the cache was used
@@ -73,11 +73,7 @@ again = pytest.mark.parametrize("turn", range(10 if LONG else 1))
 
 
 def assert_found(service, history_of, *arguments, **options):
-    """The history grows until a fault is found."""
-    operations, events = [], []
-    for halves in range(1, 31):
-        more, nemesis = history_of(service, 0.5, *arguments, **options)
-        operations, events = operations + more, events + nemesis.events
+    for halves, (operations, events) in enumerate(growing(30, history_of, service, 0.5, *arguments, **options), 1):
         found = history.violations(operations)
         if found:
             print(f"found within {halves / 2} s, {len(found)} times", history.trace(found[0], operations, events))
