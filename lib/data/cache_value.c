@@ -31,25 +31,27 @@ uint64_t hob__cache_new_id(void) {
     return id;
 }
 
+static uint64_t dated_id(int64_t unit_us, unsigned random_bits) {
+    uint64_t date = (uint64_t)(hob__clock_wall_us() / unit_us);
+    uint64_t id = date << random_bits | (hob__random() & ((UINT64_C(1) << random_bits) - 1));
+    return id ? id : 1;
+}
+
 /* What was evicted comes back as something that was never there before, even should the random bits repeat: no older
  * value can take it for its own. */
 uint64_t hob__cache_new_generation(void) {
-    uint64_t ms = (uint64_t)hob__clock_wall_us() / 1000;
-    uint64_t id = ms << 20 | (hob__random() & 0xfffff);
-    return id ? id : 1;
+    return dated_id(1000, 20);
 }
 
-static int64_t wall_s(void) {
-    return hob__clock_wall_us() / 1000000;
-}
+#define WRITE_UNIT_US 1000000
+#define WRITE_RANDOM_BITS 32
 
 uint64_t hob__cache_new_write_id(void) {
-    uint64_t id = (uint64_t)wall_s() << 32 | (hob__random() & UINT32_MAX);
-    return id ? id : 1;
+    return dated_id(WRITE_UNIT_US, WRITE_RANDOM_BITS);
 }
 
 bool hob__cache_write_over(uint64_t id, int64_t longest) {
-    int64_t age = wall_s() - (int64_t)(id >> 32);
+    int64_t age = hob__clock_wall_us() / WRITE_UNIT_US - (int64_t)(id >> WRITE_RANDOM_BITS);
     return age > longest || age < -longest;
 }
 
